@@ -1,0 +1,9 @@
+//! The appliance as a person meets it: from its disk image, through its boot chain, in a browser.
+//!
+//! One program, run by `cargo xtask test`. Every test makes its own machine from a copy of the image.
+
+mod early_boot;
+mod power_cuts;
+mod raspberry_pi;
+mod slots;
+mod wizard;

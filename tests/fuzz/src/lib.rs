@@ -1,0 +1,76 @@
+//! Fuzz targets of every parser that meets foreign bytes.
+//!
+//! A target is one function over bytes that panics when a property does not hold. libFuzzer runs them
+//! (`fuzz_targets/`, feature `libfuzzer`), and so does an ordinary test (`tests/corpus.rs`) on the checked-in corpus and
+//! on mutations of it.
+//!
+//! Formats with a checksum are tried twice: as the bytes are, and *sealed*, with the checksum made right; otherwise nearly
+//! every mutation would end at the checksum and nothing behind it would be seen.
+
+mod boot;
+mod build;
+mod disk;
+pub mod keys;
+pub mod mutate;
+mod provision;
+mod web;
+
+use std::cell::Cell;
+
+pub use boot::{boot_payload, boot_state, command_line, kernel_gzip, modules_load};
+pub use build::{board, lock, profile};
+pub use disk::disk_layout;
+pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
+pub use web::{web_request, web_store, wizard_form};
+
+/// A target with its name; the name is also the corpus folder and the cargo-fuzz program.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    ("administrator", administrator),
+    ("board", board),
+    ("boot_payload", boot_payload),
+    ("boot_state", boot_state),
+    ("command_line", command_line),
+    ("disk_layout", disk_layout),
+    ("ext4", ext4),
+    ("facts", facts),
+    ("kernel_gzip", kernel_gzip),
+    ("lock", lock),
+    ("modules_load", modules_load),
+    ("profile", profile),
+    ("redact", redact),
+    ("settings", settings),
+    ("setup_request", setup_request),
+    ("web_request", web_request),
+    ("web_store", web_store),
+    ("wizard_form", wizard_form),
+];
+
+thread_local! {
+    static ACCEPTED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Inputs of this thread that a parser took, so far. A target whose corpus is never accepted checks nothing.
+pub fn accepted() -> u64 {
+    ACCEPTED.get()
+}
+
+fn accept() {
+    ACCEPTED.set(ACCEPTED.get() + 1);
+}
+
+/// Text parsers get text: reading a file that is not UTF-8 fails before them.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// Up to `N` bytes from `at` on, zeros behind them.
+fn padded<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    let from = bytes.get(at..).unwrap_or_default();
+    let len = from.len().min(N);
+    out[..len].copy_from_slice(&from[..len]);
+    out
+}

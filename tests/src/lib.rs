@@ -1,0 +1,11 @@
+//! End-to-end tests: QEMU, a real browser, power cuts.
+//!
+//! This library holds what the tests in `end_to_end/` share. They use public doors only: the disk image, the serial console,
+//! HTTP. What they need is made by `cargo xtask test`, which names it in the environment; a test that lacks it fails.
+
+pub mod browser;
+pub mod disk;
+pub mod http;
+pub mod machine;
+pub mod setup;
+pub mod shell;

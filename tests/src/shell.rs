@@ -1,0 +1,30 @@
+//! The dev profile's root shell on the serial console.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use board_support::qemu::Vm;
+
+/// Runs a command and returns what it printed.
+pub fn run(vm: &mut Vm, command: &str, seconds: u64) -> Result<String> {
+    // The markers are put together by the shell, so that the echo of the typed line is not taken for them.
+    let id = format!("{:08x}", std::time::UNIX_EPOCH.elapsed()?.subsec_nanos());
+    vm.wait_for("the shell's prompt", Duration::from_secs(60), |c| {
+        c.contains("hearth-dev#").then_some(())
+    })?;
+    vm.type_text(&format!("echo \"<\"\"{id}>\"; {command}; echo \"</\"\"{id}>\"\n"))?;
+    let (begin, end) = (format!("<{id}>"), format!("</{id}>"));
+    let text = vm.wait_for(
+        &format!("the end of `{command}`"),
+        Duration::from_secs(seconds),
+        |console| {
+            let rest = console.rsplit_once(&begin)?.1;
+            Some(rest.split_once(&end)?.0.to_string())
+        },
+    );
+    Ok(text
+        .with_context(|| format!("shell: {command}"))?
+        .replace('\r', "")
+        .trim()
+        .to_string())
+}
