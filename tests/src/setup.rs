@@ -35,18 +35,18 @@ pub enum Stage {
 /// What the box offers at `/`.
 pub fn stage(client: &mut Client) -> Result<(Stage, String, Response)> {
     let (path, page) = client.get("/")?;
-    let stage = match path.trim_start_matches("/setup/") {
-        "/login" => Stage::Provisioned,
-        // Another browser, once there is an administrator: it has to prove the password first.
-        "continue" => Stage::Step(4),
-        slug => Stage::Step(
-            STEPS
-                .iter()
-                .position(|s| *s == slug)
-                .with_context(|| format!("{path} ({}) is no step", page.status))?,
-        ),
-    };
+    let stage = stage_at(&path).with_context(|| format!("{path} ({}) is no step", page.status))?;
     Ok((stage, path, page))
+}
+
+fn stage_at(path: &str) -> Option<Stage> {
+    match path.trim_start_matches("/setup/") {
+        "/login" | "/ready" => Some(Stage::Provisioned),
+        // Another browser, once there is an administrator: it has to prove the password first. Also the answer to the
+        // administrator's form when the plug was pulled between the provisioner's write and the wizard's.
+        "continue" => Some(Stage::Step(4)),
+        slug => STEPS.iter().position(|s| *s == slug).map(Stage::Step),
+    }
 }
 
 fn fields(step: &str) -> Vec<(&'static str, &'static str)> {
@@ -88,15 +88,7 @@ pub fn advance(client: &mut Client) -> Result<Stage> {
     if answer.status != 200 {
         bail!("{path} was answered with {} at {next}", answer.status);
     }
-    Ok(match next.as_str() {
-        "/ready" | "/login" => Stage::Provisioned,
-        other => Stage::Step(
-            STEPS
-                .iter()
-                .position(|s| other == format!("/setup/{s}"))
-                .with_context(|| format!("{other} is no step"))?,
-        ),
-    })
+    stage_at(&next).with_context(|| format!("{next} is no step"))
 }
 
 /// Logs in; the overview's page.
