@@ -223,6 +223,8 @@ fn deny(checkout: &Path) -> Result<()> {
                 .current_dir(checkout),
         )?;
     }
+    // It reads the licences of every target's crates; building fetched only this machine's.
+    cargo(checkout, &["fetch", "--locked", "--quiet"])?;
     host::run(
         Command::new(program)
             .args([
