@@ -25,12 +25,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// # Errors
 /// When no mirror is known, or the key is not installed.
 pub fn sources() -> Result<String> {
-    if !Path::new(KEYRING).exists() {
-        return Err(BuildError::Packages(format!(
-            "{KEYRING} is missing: install the package debian-archive-keyring (`cargo xtask doctor`)"
-        )));
-    }
-    let mirror = mirror()?;
+    let mirror = signed_mirror()?;
     let security = format!("{}-security", mirror.trim_end_matches('/'));
     let signed = format!("[signed-by={KEYRING}]");
     let parts = "main non-free-firmware";
@@ -40,18 +35,50 @@ pub fn sources() -> Result<String> {
     ))
 }
 
+/// The list of sources of one suite alone, `main` only.
+fn sources_of(suite: &str) -> Result<String> {
+    Ok(format!(
+        "deb [signed-by={KEYRING}] {} {suite} main\n",
+        signed_mirror()?
+    ))
+}
+
+/// The mirror, when the key that its content is checked with is there.
+fn signed_mirror() -> Result<String> {
+    if !Path::new(KEYRING).exists() {
+        return Err(BuildError::Packages(format!(
+            "{KEYRING} is missing: install the package debian-archive-keyring (`cargo xtask doctor`)"
+        )));
+    }
+    mirror()
+}
+
 /// A private apt for one architecture.
 #[derive(Debug)]
 pub struct Apt {
     config: PathBuf,
     folder: PathBuf,
     architecture: Architecture,
+    suite: Option<String>,
 }
 
 impl Apt {
     /// Lays out the private state. No network.
     pub fn open(cache: &Cache, architecture: Architecture) -> Result<Self> {
-        let folder = cache.folder(&format!("apt/{}", architecture.debian()))?;
+        Self::lay_out(cache, architecture, None)
+    }
+
+    /// The same for one suite that no image is made from, such as `sid`: its indices and state are kept apart.
+    pub fn open_suite(cache: &Cache, architecture: Architecture, suite: &str) -> Result<Self> {
+        Self::lay_out(cache, architecture, Some(suite))
+    }
+
+    fn lay_out(cache: &Cache, architecture: Architecture, suite: Option<&str>) -> Result<Self> {
+        let name = architecture.debian();
+        let folder = cache.folder(&match suite {
+            Some(suite) => format!("apt/{name}-{suite}"),
+            None => format!("apt/{name}"),
+        })?;
         for sub in [
             "state/lists/partial",
             "cache/archives/partial",
@@ -80,6 +107,7 @@ impl Apt {
             config,
             folder,
             architecture,
+            suite: suite.map(Into::into),
         })
     }
 
@@ -95,7 +123,11 @@ impl Apt {
     /// Fetches the package indices; apt refuses what is not signed by Debian's archive key.
     pub fn update(&self) -> Result<()> {
         let path = self.folder.join("etc/sources.list");
-        fs::write(&path, sources()?).at("write", &path)?;
+        let text = match &self.suite {
+            Some(suite) => sources_of(suite)?,
+            None => sources()?,
+        };
+        fs::write(&path, text).at("write", &path)?;
         run(self
             .command("apt-get")
             .args(["update", "-o", "APT::Update::Error-Mode=any"]))

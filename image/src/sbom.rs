@@ -62,17 +62,15 @@ struct DependencyKind {
 
 /// The crates that the named workspace packages are made of, for a target.
 pub fn crates(checkout: &Path, target: &str, packages: &[&str]) -> Result<Vec<Crate>> {
-    let out = run(Command::new("cargo")
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--offline",
-            "--filter-platform",
-            target,
-        ])
-        .current_dir(checkout))?;
+    let metadata = |more: &[&str]| {
+        run(Command::new("cargo")
+            .args(["metadata", "--format-version", "1", "--locked"])
+            .args(["--filter-platform", target])
+            .args(more)
+            .current_dir(checkout))
+    };
+    // Also crates that only tests or other boards need are in the lock file: on a fresh machine they are fetched now.
+    let out = metadata(&["--offline"]).or_else(|_| metadata(&[]))?;
     let metadata: Metadata =
         serde_json::from_slice(&out).map_err(|e| BuildError::invalid("cargo metadata", e.to_string()))?;
     let named = |name: &str| packages.contains(&name);
