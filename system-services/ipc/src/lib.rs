@@ -6,3 +6,5 @@ pub mod boot_facts;
 pub mod paths;
 pub mod provisioner;
 pub mod settings;
+pub mod updater;
+pub mod updater_version;
