@@ -6,3 +6,4 @@ pub mod manifest;
 #[cfg(feature = "write")]
 pub mod sign;
 pub mod source;
+pub mod verity;
