@@ -5,5 +5,6 @@
 mod early_boot;
 mod power_cuts;
 mod raspberry_pi;
+mod rauc;
 mod slots;
 mod wizard;

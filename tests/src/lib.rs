@@ -7,5 +7,6 @@ pub mod browser;
 pub mod disk;
 pub mod http;
 pub mod machine;
+pub mod rauc;
 pub mod setup;
 pub mod shell;
