@@ -1,0 +1,3 @@
+//! Reads bundles and writes the inactive slot: the real [`crate::engine::Engine`].
+
+pub mod https;
