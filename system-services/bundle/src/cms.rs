@@ -1,10 +1,26 @@
 //! The signature of a bundle: CMS `SignedData` (RFC 5652) with the manifest attached.
+//!
+//! The order of the checks: form ([`CmsError::NotDer`] and the like), digest of the content, signature, purpose of the
+//! signer's certificate, chain to the keyring with validity and revocation. The content comes back only when all pass.
+//! The caller limits the size of what it hands in (RAUC: 64 KiB).
 
+mod chain;
 mod error;
+mod leaf;
+mod shape;
+mod structure;
+
+use cms::cert::x509::der::oid::ObjectIdentifier;
+use cms::cert::x509::der::oid::db::{DB, rfc5911::ID_ENVELOPED_DATA};
+use cms::cert::x509::name::Name;
 
 pub use error::CmsError;
+pub use leaf::PurposeError;
+#[cfg(feature = "write")]
+pub(crate) use leaf::check as check_purpose;
 
 use crate::keyring::Keyring;
+use crate::manifest::sha256;
 
 /// Seconds since 1970-01-01 00:00 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,18 +52,56 @@ pub struct Signed {
 
 /// Checks signature, chain, purpose, validity and revocation; what comes back may be trusted as much as `keyring`.
 pub fn verify(der: &[u8], keyring: &Keyring, now: UnixTime) -> Result<Signed, CmsError> {
-    let _ = (der, keyring, now);
-    Err(CmsError::Detached)
+    let parsed = structure::parse(der)?;
+    if parsed.message_digest != sha256(&parsed.content) {
+        return Err(CmsError::DigestMismatch);
+    }
+    chain::check_signature(&parsed)?;
+    leaf::check(&parsed.leaf).map_err(|problem| CmsError::Purpose {
+        subject: readable(&parsed.leaf.tbs_certificate.subject),
+        problem,
+    })?;
+    chain::check(&parsed, keyring, now)?;
+    Ok(signed(parsed))
 }
 
 /// Reads content and claimed signer **without any check of the signature**: to show or to sign anew, never to install.
 pub fn read_unverified(der: &[u8]) -> Result<Signed, CmsError> {
-    let _ = der;
-    Err(CmsError::Detached)
+    structure::parse(der).map(signed)
 }
 
 /// True for an outer `envelopedData`: a bundle that only certain recipients can open.
 pub fn is_enveloped(der: &[u8]) -> bool {
-    let _ = der;
-    false
+    structure::outer_type(der) == Some(ID_ENVELOPED_DATA)
+}
+
+fn signed(parsed: structure::Parsed) -> Signed {
+    let tbs = &parsed.leaf.tbs_certificate;
+    Signed {
+        signer: Signer {
+            subject: readable(&tbs.subject),
+            issuer: readable(&tbs.issuer),
+            serial: hex(tbs.serial_number.as_bytes()),
+            not_after: tbs.validity.not_after.to_unix_duration().as_secs(),
+            signing_time: parsed.signing_time,
+        },
+        content: parsed.content,
+    }
+}
+
+/// A name for people and logs: what could move a cursor is replaced.
+pub(crate) fn readable(name: &Name) -> String {
+    name.to_string()
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Name of an algorithm or type, or its number.
+pub(crate) fn oid_name(oid: ObjectIdentifier) -> String {
+    DB.by_oid(&oid).map_or_else(|| oid.to_string(), str::to_owned)
 }

@@ -3,6 +3,7 @@
 pub mod cms;
 pub mod keyring;
 pub mod manifest;
+mod pem;
 #[cfg(feature = "write")]
 pub mod sign;
 pub mod source;
