@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::rootfs::{self, Version};
 use crate::sbom;
 use crate::tree::{Node, Tree};
+use crate::update_keys::UpdateTrust;
 use crate::verity;
 use crate::{fat, verify};
 
@@ -40,6 +41,10 @@ pub struct Request<'a> {
     pub profile: &'a str,
     /// Signs the payloads.
     pub key: &'a BootKey,
+    /// Whose updates the appliance takes.
+    pub trust: &'a UpdateTrust,
+    /// Version of the image; the project's own unless given.
+    pub version: Option<&'a str>,
     /// When the mirror has other versions than the lock.
     pub on_drift: OnDrift,
     /// Folder for the files.
@@ -110,7 +115,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Image> {
 
     progress.step(&format!("Unpacking {} packages", needed.len()));
     let sources = rootfs::unpack(&cache, &needed, &profile)?;
-    let version = version(checkout)?;
+    let version = version(checkout, request.version)?;
     let early_boot = std::fs::read(&programs.early_boot).at("read", &programs.early_boot)?;
     let boot_manager = std::fs::read(&programs.boot_manager).at("read", &programs.boot_manager)?;
 
@@ -126,6 +131,7 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Image> {
         programs: &programs,
         version: &version,
         development_keys: key.development,
+        trust: request.trust,
     })?;
     let problems = verify::libraries(&tree, board.architecture);
     if !problems.is_empty() {
@@ -294,8 +300,17 @@ pub fn payload(board: &Board, version: &Version, key: &BootKey, slot: &SlotConte
     .map_err(|e| BuildError::invalid("boot payload", e.to_string()))
 }
 
-/// Version of the project, and the time of its last commit (or `SOURCE_DATE_EPOCH`).
-pub fn version(checkout: &Path) -> Result<Version> {
+/// Version of the image (of the project unless given), and the time of its last commit (or `SOURCE_DATE_EPOCH`).
+pub fn version(checkout: &Path, number: Option<&str>) -> Result<Version> {
+    let number = number.unwrap_or(env!("CARGO_PKG_VERSION"));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
+    if number.len() > 32 || !number.starts_with(|c: char| c.is_ascii_digit()) || !number.chars().all(allowed)
+    {
+        return Err(BuildError::invalid(
+            "version",
+            format!("{number:?}: use a number such as 1.2.3 or 1.2.3-beta.1, at most 32 characters"),
+        ));
+    }
     let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().or_else(|| {
         let out = Command::new("git")
             .args(["log", "-1", "--format=%ct"])
@@ -316,7 +331,7 @@ pub fn version(checkout: &Path) -> Result<Version> {
         .parse()
         .map_err(|_| BuildError::invalid("SOURCE_DATE_EPOCH", format!("{epoch:?} is no number")))?;
     Ok(Version {
-        number: env!("CARGO_PKG_VERSION").into(),
+        number: number.into(),
         built,
     })
 }
@@ -468,6 +483,7 @@ fn manifest(
         "source_date_epoch": version.built,
         "development_keys": request.key.development,
         "boot_key_sha256": hash(&crate::keys::public(&request.key.key)),
+        "update_keyring_sha256": hash(request.trust.keyring_pem.as_bytes()),
         "root_hash": hex(&hashes.root),
         "root_salt": hex(&hashes.salt),
         "root_data_blocks": hashes.data_blocks,

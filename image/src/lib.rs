@@ -21,6 +21,7 @@ pub mod progress;
 mod rootfs;
 mod sbom;
 mod tree;
+pub mod update_keys;
 mod users;
 pub mod verify;
 mod verity;

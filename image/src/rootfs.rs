@@ -12,6 +12,7 @@ use crate::error::{BuildError, FileContext, Result};
 use crate::lock::{Lock, LockedPackage, Role};
 use crate::profile::Profile;
 use crate::tree::{Node, Tree};
+use crate::update_keys::UpdateTrust;
 use crate::users;
 
 /// What identifies a build to a person.
@@ -160,6 +161,8 @@ pub struct Parts<'a> {
     pub version: &'a Version,
     /// Signed with development keys.
     pub development_keys: bool,
+    /// Whose updates are taken.
+    pub trust: &'a UpdateTrust,
 }
 
 /// Puts the root file system together.
@@ -173,6 +176,7 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Tree> {
         programs,
         version,
         development_keys,
+        trust,
     } = *parts;
     let mut tree = sources.root.clone();
     for top in ["bin", "sbin", "lib"] {
@@ -208,6 +212,13 @@ pub fn assemble(parts: &Parts<'_>) -> Result<Tree> {
             std::fs::read(from).at("read", from)?,
             0o755,
         );
+    }
+    for (path, text) in [
+        // As in `ipc::paths`, where the updater looks.
+        ("usr/share/hearth/update-keyring.pem", &trust.keyring_pem),
+        ("usr/share/hearth/update-crl.pem", &trust.crls_pem),
+    ] {
+        tree.file(path, text.clone().into_bytes(), 0o644);
     }
     for (path, node) in modules.iter() {
         tree.insert(path, node.clone());
@@ -308,8 +319,9 @@ fn firmware(board: &Board, sources: &Sources, tree: &mut Tree) -> Result<()> {
 fn os_release(board: &Board, profile: &Profile, version: &Version, development_keys: bool) -> String {
     format!(
         "NAME=\"Hearth\"\nID=hearth\nID_LIKE=debian\nPRETTY_NAME=\"Hearth {v}{warning}\"\nVERSION_ID={v}\n\
-         HEARTH_BOARD={}\nHEARTH_PROFILE={}\nHEARTH_DEVELOPMENT_KEYS={}\n",
+         HEARTH_BOARD={}\nHEARTH_COMPATIBLE={}\nHEARTH_PROFILE={}\nHEARTH_DEVELOPMENT_KEYS={}\n",
         board.name,
+        board.compatible,
         profile.name,
         u8::from(development_keys),
         v = version.number,

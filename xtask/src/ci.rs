@@ -248,6 +248,9 @@ fn reproduce() -> Result<()> {
             profile: "release".into(),
             locked: false,
             boot_key: None,
+            update_keyring: None,
+            update_crl: None,
+            version: None,
             out: folder.path().join(name),
         };
         Ok(hash_file(&image::make(&options)?.compressed)?)

@@ -9,6 +9,7 @@ use image_builder::build::{self, Image, Request};
 use image_builder::keys::{self, BootKey};
 use image_builder::packages::OnDrift;
 use image_builder::progress::{Console, Progress};
+use image_builder::update_keys::{self, UpdateTrust};
 use image_builder::verify;
 use indicatif::{BinaryBytes, DecimalBytes};
 
@@ -30,6 +31,15 @@ pub struct Options {
     /// P-256 private key (PKCS#8 PEM) that signs the boot payloads; without it the development key does
     #[arg(long, value_name = "PEM")]
     pub boot_key: Option<PathBuf>,
+    /// Certificates (PEM) of the roots whose updates the appliance takes; without it the development root
+    #[arg(long, value_name = "PEM")]
+    pub update_keyring: Option<PathBuf>,
+    /// Revocation lists (PEM) that belong to --update-keyring
+    #[arg(long, value_name = "PEM", requires = "update_keyring")]
+    pub update_crl: Option<PathBuf>,
+    /// Version of the image, such as 1.2.3; the project's own unless given
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
     /// Folder for the files
     #[arg(long, value_name = "FOLDER", default_value = "out")]
     pub out: PathBuf,
@@ -63,6 +73,18 @@ pub fn boot_key(path: Option<&Path>) -> Result<BootKey> {
     }
 }
 
+/// Whose updates the appliance takes.
+pub fn update_trust(keyring: Option<&Path>, crls: Option<&Path>) -> Result<UpdateTrust> {
+    if let Some(keyring) = keyring {
+        return Ok(UpdateTrust::read(keyring, crls)?);
+    }
+    let (keys, made) = update_keys::development()?;
+    if made {
+        eprintln!("  made development keys for updates: {}", keys.folder().display());
+    }
+    Ok(UpdateTrust::read(&keys.keyring(), Some(&keys.crls()))?)
+}
+
 /// Builds an image as the options say.
 pub fn make(options: &Options) -> Result<Image> {
     let board = Board::find(&options.board)?;
@@ -89,6 +111,8 @@ pub fn make(options: &Options) -> Result<Image> {
         board: &board,
         profile: &options.profile,
         key: &key,
+        trust: &update_trust(options.update_keyring.as_deref(), options.update_crl.as_deref())?,
+        version: options.version.as_deref(),
         on_drift,
         out: &out,
     };

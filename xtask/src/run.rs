@@ -55,6 +55,9 @@ pub fn run(options: &Options) -> Result<()> {
         profile: options.profile.clone(),
         locked: false,
         boot_key: None,
+        update_keyring: None,
+        update_crl: None,
+        version: None,
         out: "out".into(),
     })?;
     let folder = Cache::open()?.folder("run")?;

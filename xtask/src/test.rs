@@ -101,6 +101,9 @@ fn prepare_images(folder: &Path) -> Result<()> {
             profile: profile.into(),
             locked: false,
             boot_key: None,
+            update_keyring: None,
+            update_crl: None,
+            version: None,
             out: "out".into(),
         };
         let built = image::make(&options)?;

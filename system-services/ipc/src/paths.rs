@@ -14,3 +14,7 @@ pub const SETTINGS_ON_DATA: &str = "state/hearth-provisioner/settings.toml";
 pub const SECRETS: &str = "/var/lib/hearth-provisioner/secrets";
 /// Marker, relative to the root of `data`: empty `data` at the next boot.
 pub const FACTORY_RESET_MARKER: &str = "factory-reset";
+/// Certificates of the roots whose updates this appliance takes (PEM).
+pub const UPDATE_KEYRING: &str = "/usr/share/hearth/update-keyring.pem";
+/// Revocation lists that came with the image (PEM); may be empty.
+pub const UPDATE_CRLS: &str = "/usr/share/hearth/update-crl.pem";

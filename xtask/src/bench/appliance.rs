@@ -51,6 +51,9 @@ impl Appliance {
             profile: profile.into(),
             locked: false,
             boot_key: None,
+            update_keyring: None,
+            update_crl: None,
+            version: None,
             out: cache.folder("bench/images")?,
         })?;
         let folder = cache.folder("bench/run")?;

@@ -19,6 +19,9 @@ fn build(board: &str) -> Result<Image> {
         profile: "release".into(),
         locked: false,
         boot_key: None,
+        update_keyring: None,
+        update_crl: None,
+        version: None,
         out: Cache::open()?.folder("bench/images")?,
     };
     let built = image::make(&options)?;

@@ -29,8 +29,8 @@ const MAX_RANGES: usize = 65_536;
 pub struct Options {
     /// `https://…`
     pub url: String,
-    /// Certificates (PEM) that sign the server's; without any, the public authorities.
-    pub authorities_pem: Option<String>,
+    /// Certificates (PEM) of the authorities that may sign the server's.
+    pub authorities_pem: String,
     /// How long a server may say nothing before the connection is made anew.
     pub stall: Duration,
     /// How long is tried without a single new byte.
@@ -40,11 +40,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// Only the address; the rest by default.
-    pub fn new(url: &str) -> Self {
+    /// Only the address and the authorities; the rest by default.
+    pub fn new(url: &str, authorities_pem: String) -> Self {
         Self {
             url: url.into(),
-            authorities_pem: None,
+            authorities_pem,
             stall: Duration::from_secs(30),
             patience: Duration::from_secs(180),
             headers: Vec::new(),
@@ -344,30 +344,28 @@ fn into_io(error: HttpsError) -> io::Error {
 }
 
 fn agent(options: &Options) -> Result<Agent, HttpsError> {
-    let roots = match &options.authorities_pem {
-        None => RootCerts::WebPki,
-        Some(pem) => {
-            let mut certificates: Vec<Certificate<'static>> = Vec::new();
-            for item in parse_pem(pem.as_bytes()) {
-                match item {
-                    Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-                    Ok(_) => {}
-                    Err(_) => return Err(HttpsError::Authorities),
-                }
-            }
-            if certificates.is_empty() {
-                return Err(HttpsError::Authorities);
-            }
-            RootCerts::new_with_certs(&certificates)
+    let mut certificates: Vec<Certificate<'static>> = Vec::new();
+    for item in parse_pem(options.authorities_pem.as_bytes()) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(_) => return Err(HttpsError::Authorities),
         }
-    };
+    }
+    if certificates.is_empty() {
+        return Err(HttpsError::Authorities);
+    }
+    let tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .root_certs(RootCerts::new_with_certs(&certificates))
+        .build();
     Ok(Agent::new_with_config(
         Agent::config_builder()
             .https_only(true)
             .http_status_as_error(false)
             .proxy(None)
             .user_agent(concat!("hearth-updater/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(tls)
             .max_redirects(5)
             .timeout_resolve(Some(Duration::from_secs(20)))
             .timeout_connect(Some(Duration::from_secs(20)))
@@ -435,10 +433,9 @@ mod tests {
 
     fn options(server: &Server, path: &str) -> Options {
         Options {
-            authorities_pem: Some(server.authority_pem().into()),
             stall: Duration::from_millis(400),
             patience: Duration::from_secs(5),
-            ..Options::new(&server.url(path))
+            ..Options::new(&server.url(path), server.authority_pem().into())
         }
     }
 
@@ -533,12 +530,12 @@ mod tests {
         assert!(say(open(&server)).contains("cannot send parts of a file"));
         server.behave(Behaviour::default());
         assert!(say(Https::open(options(&server, "/none"), Arc::default())).contains("no such file"));
-        assert!(say(Https::open(Options::new("http://localhost/"), Arc::default())).contains("HTTPS only"));
+        assert!(say(Https::open(Options::new("http://localhost/", String::new()), Arc::default())).contains("HTTPS only"));
         let mut foreign = options(&server, "/a.raucb");
-        foreign.authorities_pem = None;
+        foreign.authorities_pem = Server::start(&[]).unwrap().authority_pem().into();
         assert!(say(Https::open(foreign, Arc::default())).contains("cannot be reached"));
         let mut broken = options(&server, "/a.raucb");
-        broken.authorities_pem = Some("no certificate".into());
+        broken.authorities_pem = "no certificate".into();
         assert!(say(Https::open(broken, Arc::default())).contains("PEM"));
     }
 
