@@ -49,10 +49,8 @@ impl Version {
             .split_once('-')
             .map_or((rest, None), |(core, pre)| (core, Some(pre)));
         let mut numbers = [0; 3];
-        let mut count = 0;
-        for part in core.split('.') {
+        for (count, part) in core.split('.').enumerate() {
             *numbers.get_mut(count).ok_or_else(error)? = number(part).ok_or_else(error)?;
-            count += 1;
         }
         let word_ok =
             |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');

@@ -49,7 +49,7 @@ pub fn data_problem(facts: &BootFacts) -> Option<&str> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Facts of a boot from slot b.

@@ -1,19 +1,14 @@
 //! Marks the running slot good once the appliance is healthy, and shows the state of the slots.
 
-mod facts;
-mod health;
-mod mark_good;
-mod state_disk;
-mod status;
-
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use os_io::root::Root;
 
-use health::Health;
-use state_disk::StateDisk;
+use updater::health::{self, Health};
+use updater::state_disk::StateDisk;
+use updater::{facts, mark_good, status};
 
 const HELP: &str = "\
 updater: the slots of this appliance

@@ -1,0 +1,693 @@
+//! Random histories of events, cuts after any action, restarts of the service, on the real boot state.
+
+use boot_state::{Boot, Bootstate, Running, SECTOR_LEN, Slot as BootSlot, Step};
+use ipc::boot_facts::Slot;
+use ipc::updater::{Phase, When};
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::{BundleInfo, EngineErrorKind};
+
+const A: Slot = Slot::A;
+const B: Slot = Slot::B;
+const ORDINARY: Gate = Gate::Ordinary;
+
+/// What a slot really holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// Boots and is well.
+    Well,
+    /// Boots and is not well.
+    Sick,
+    /// Dies before the updater runs.
+    Dies,
+    /// Cannot be started at all.
+    Damaged,
+    /// Half written.
+    Partial,
+}
+
+/// What is under way outside of the machine; gone with the power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    Check,
+    Stream,
+    ReadBack,
+    Retry,
+    Health(Gate),
+}
+
+struct World {
+    copies: [[u8; SECTOR_LEN]; 2],
+    contents: [Content; 2],
+    versions: [u32; 2],
+    /// The record on the disk.
+    disk: Record,
+    /// The record in memory.
+    memory: Record,
+    running: Option<Slot>,
+    healed: bool,
+    boots: u32,
+    now: u64,
+    jobs: Vec<Job>,
+    next: (u32, Content),
+    wrote_images: bool,
+    read_back: bool,
+    /// Actions until the power goes.
+    cut: Option<usize>,
+    history: Vec<Outcome>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            copies: Bootstate::initial(),
+            contents: [Content::Well; 2],
+            versions: [1; 2],
+            disk: Record::default(),
+            memory: Record::default(),
+            running: None,
+            healed: false,
+            boots: 0,
+            now: 1_000_000,
+            jobs: vec![],
+            next: (2, Content::Well),
+            wrote_images: false,
+            read_back: false,
+            cut: None,
+            history: vec![],
+        };
+        world.boot();
+        world.settle();
+        world
+    }
+
+    fn store(&self) -> Bootstate {
+        Bootstate::load([&self.copies[0], &self.copies[1]])
+    }
+
+    fn boot_state(&self) -> boot_state::State {
+        self.store().state()
+    }
+
+    fn put(&mut self, state: boot_state::State) {
+        let write = self.store().prepare(state);
+        self.copies[write.copy()] = write.bytes();
+    }
+
+    fn content(&self, slot: Slot) -> Content {
+        self.contents[index(slot)]
+    }
+
+    fn around(&self) -> Surroundings {
+        Surroundings {
+            now_unix_s: self.now,
+            tonight_unix_s: self.now + 3600,
+            boot_id: self.boots.to_string(),
+            running: Running::from_boot(slot_of_boot(self.running.unwrap())),
+            healed: self.healed,
+            boot: self.boot_state(),
+            version: format!("{}.0.0", self.versions[index(self.running.unwrap())]),
+            compatible: "box".into(),
+            network: Network::default(),
+        }
+    }
+
+    /// The boot manager; ends in a slot whose updater runs.
+    fn boot(&mut self) {
+        self.jobs.clear();
+        self.cut = None;
+        self.running = None;
+        (self.wrote_images, self.read_back) = (false, false);
+        for _ in 0..20 {
+            self.boots += 1;
+            let mut boot = Boot::new(self.store());
+            let started = loop {
+                let Step::Try(attempt) = boot.choose() else {
+                    panic!("no slot is left: {:?} {:?}", self.contents, self.boot_state())
+                };
+                self.copies[attempt.write.copy()] = attempt.write.bytes();
+                boot.written(&attempt.write);
+                self.healed = attempt.healed;
+                let slot = slot_of_record(attempt.slot);
+                match self.content(slot) {
+                    Content::Partial => panic!("a half-written slot was chosen"),
+                    Content::Damaged => boot.mark_unusable_this_boot(attempt.slot),
+                    Content::Dies => break None,
+                    Content::Well | Content::Sick => break Some(slot),
+                }
+            };
+            if started.is_some() {
+                self.running = started;
+                self.memory = self.disk.clone();
+                self.step(Event::BootObserved);
+                return;
+            }
+        }
+        panic!(
+            "the box does not come up: {:?} {:?}",
+            self.contents,
+            self.boot_state()
+        );
+    }
+
+    /// One event through the machine, its actions up to a cut.
+    fn step(&mut self, event: Event) {
+        if self.running.is_none() {
+            return;
+        }
+        let Ok((next, actions)) = self.memory.step(event, &self.around()) else {
+            return;
+        };
+        if next != self.memory {
+            assert!(
+                matches!(actions.first(), Some(Action::Persist(_))),
+                "a change is persisted first: {:?} {actions:?}",
+                next.state
+            );
+        }
+        self.memory = next;
+        for action in actions {
+            if let Some(left) = &mut self.cut {
+                if *left == 0 {
+                    return self.boot();
+                }
+                *left -= 1;
+            }
+            self.act(action);
+            if self.running.is_none() {
+                return self.boot();
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let running = self.around().running;
+        if let Some(next) = crate::slots::transition(&action, running, self.boot_state()) {
+            if let Action::FinishInstall(slot) | Action::Activate(slot) = action {
+                assert_ne!(
+                    self.content(slot),
+                    Content::Partial,
+                    "{action:?} of a half-written slot"
+                );
+            }
+            match next {
+                Ok(state) => self.put(state),
+                // The service gives up at a refused order; the machine must not give one while it can know better.
+                Err(error) => panic!("{action:?} refused: {error}; {:?}", self.memory.state),
+            }
+            return;
+        }
+        match action {
+            Action::Persist(entries) => {
+                self.disk = self.memory.clone();
+                self.history.extend(entries.iter().map(|entry| entry.outcome));
+            }
+            Action::CheckBundle => self.jobs.push(Job::Check),
+            Action::StreamImages => {
+                self.jobs.push(Job::Stream);
+                self.contents[index(slot_of_record(running.inactive().slot()))] = Content::Partial;
+                self.wrote_images = false;
+            }
+            Action::ReadBack => self.jobs.push(Job::ReadBack),
+            Action::Reboot => self.running = None,
+            Action::StartHealthGate(gate) => self.jobs.push(Job::Health(gate)),
+            Action::StopEngine => self.jobs.retain(|job| matches!(job, Job::Health(_))),
+            Action::RetryAfter(_) => self.jobs.push(Job::Retry),
+            Action::Finish { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn info(&self) -> BundleInfo {
+        BundleInfo {
+            compatible: "box".into(),
+            version: Some(format!("{}.0.0", self.next.0)),
+            manifest_hash: ManifestHash([self.next.0 as u8; 32]),
+            ..BundleInfo::default()
+        }
+    }
+
+    /// Ends one job, well or not.
+    fn work(&mut self, fails: Option<EngineErrorKind>) {
+        if self.jobs.is_empty() {
+            return;
+        }
+        let job = self.jobs.remove(0);
+        let failed = fails.map(|kind| Event::Interrupted {
+            kind,
+            sentence: "It failed.".into(),
+        });
+        let other = self.around().other_slot();
+        let event = match (job, failed) {
+            (Job::Check | Job::Stream | Job::ReadBack, Some(failed)) => failed,
+            (Job::Check, None) => Event::BundleChecked(self.info()),
+            (Job::Stream, None) => {
+                self.contents[index(other)] = self.next.1;
+                self.versions[index(other)] = self.next.0;
+                Event::ImagesWritten(Written::default())
+            }
+            (Job::ReadBack, None) => Event::ReadBackPassed,
+            (Job::Retry, _) => Event::RetryDue,
+            (Job::Health(gate), _) => match (self.content(self.running.unwrap()), gate) {
+                // An ordinary start asks less: a system that was good stays good.
+                (Content::Sick, Gate::Trial(_)) => Event::HealthFailed {
+                    reason: "The page does not answer.".into(),
+                },
+                _ => Event::HealthPassed,
+            },
+        };
+        self.step(event);
+    }
+
+    /// Nothing more happens from outside: all jobs end well.
+    fn settle(&mut self) {
+        for _ in 0..60 {
+            if self.jobs.is_empty() {
+                return;
+            }
+            self.work(None);
+        }
+        panic!("never at rest: {:?}", self.memory.state);
+    }
+
+    fn check(&self) {
+        let state = self.boot_state();
+        let running = self.running.unwrap();
+        assert_ne!(
+            self.content(running),
+            Content::Partial,
+            "the running slot was written"
+        );
+        let primary = slot_of_record(state.primary());
+        let bootable = state.slot(state.primary()).bootable();
+        assert!(!(bootable && self.content(primary) == Content::Partial));
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Happens {
+    Install(Content, When, bool),
+    Work(Option<EngineErrorKind>),
+    Cut(usize),
+    PowerOff,
+    ServiceRestarts,
+    Twice(Box<Happens>),
+    Cancel,
+    Activate(When),
+    Rollback,
+    Mark(Mark, Slot),
+    Hours(u64),
+    HealthFails,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let content = prop_oneof![
+        3 => Just(Content::Well),
+        1 => Just(Content::Sick),
+        1 => Just(Content::Dies),
+        1 => Just(Content::Damaged)
+    ];
+    let when = prop_oneof![Just(When::Now), Just(When::Reboot), Just(When::Tonight)];
+    let mark = prop_oneof![Just(Mark::Good), Just(Mark::Bad), Just(Mark::Active)];
+    let failure = prop_oneof![
+        Just(EngineErrorKind::Unreachable),
+        Just(EngineErrorKind::Refused),
+        Just(EngineErrorKind::Storage),
+        Just(EngineErrorKind::Stopped)
+    ];
+    let once = prop_oneof![
+        4 => (content, when.clone(), any::<bool>()).prop_map(|(c, w, f)| Happens::Install(c, w, f)),
+        10 => prop::option::weighted(0.15, failure).prop_map(Happens::Work),
+        3 => (0..6_usize).prop_map(Happens::Cut),
+        2 => Just(Happens::PowerOff),
+        1 => Just(Happens::ServiceRestarts),
+        1 => Just(Happens::Cancel),
+        1 => when.prop_map(Happens::Activate),
+        1 => Just(Happens::Rollback),
+        1 => (mark, prop_oneof![Just(A), Just(B)]).prop_map(|(m, s)| Happens::Mark(m, s)),
+        2 => (0..6_u64).prop_map(Happens::Hours),
+        1 => Just(Happens::HealthFails),
+    ];
+    once.prop_flat_map(|once| prop_oneof![5 => Just(once.clone()), 1 => Just(Happens::Twice(Box::new(once)))])
+}
+
+impl World {
+    fn happen(&mut self, what: Happens) {
+        match what {
+            Happens::Install(content, when, force) => {
+                let before = self.memory.state.clone();
+                let options = InstallOptions {
+                    force,
+                    when,
+                    ..InstallOptions::default()
+                };
+                self.step(Event::InstallRequested {
+                    source: Source::Usb,
+                    options,
+                });
+                if self.memory.state != before && self.jobs.contains(&Job::Check) {
+                    self.next = (self.next.0 + 1, content);
+                }
+            }
+            Happens::Work(fails) => self.work(fails),
+            Happens::Cut(after) => self.cut = Some(after),
+            Happens::PowerOff => self.boot(),
+            Happens::ServiceRestarts => {
+                self.jobs.clear();
+                self.memory = self.disk.clone();
+                self.step(Event::BootObserved);
+            }
+            Happens::Twice(what) => {
+                self.happen((*what).clone());
+                self.happen(*what);
+            }
+            Happens::Cancel => self.step(Event::Cancelled),
+            Happens::Activate(when) => self.step(Event::ActivationRequested(when)),
+            Happens::Rollback => self.step(Event::RollbackRequested),
+            Happens::Mark(mark, slot) => self.step(Event::MarkRequested(mark, slot)),
+            Happens::Hours(hours) => {
+                self.now += hours * 3600;
+                self.step(Event::TimePassed);
+            }
+            Happens::HealthFails => self.step(Event::HealthFailed {
+                reason: "It is not well.".into(),
+            }),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn whatever_happens_the_box_comes_up_whole_and_comes_to_rest(
+        events in prop::collection::vec(happens(), 0..60)
+    ) {
+        let mut world = World::new();
+        for event in events {
+            world.happen(event);
+            world.check();
+        }
+        world.cut = None;
+        world.settle();
+        world.check();
+        // Three more starts: it stays up, and nothing is under way but what waits for a time or a person.
+        for _ in 0..3 {
+            world.boot();
+            world.settle();
+            world.check();
+        }
+        let phase = world.memory.state.phase();
+        prop_assert!(
+            !matches!(phase, Phase::Downloading | Phase::Verifying | Phase::Trying),
+            "not at rest: {:?}", world.memory.state
+        );
+        let running = world.around().running.slot();
+        prop_assert!(
+            world.boot_state().slot(running).good() || phase == Phase::Unhealthy || phase == Phase::RolledBack,
+            "{:?}", world.memory.state
+        );
+        prop_assert_eq!(&world.memory, &world.disk, "nothing is only in memory");
+        prop_assert!(world.memory.failed.len() <= MAX_FAILED);
+    }
+
+    #[test]
+    fn a_cut_after_any_action_of_an_update_still_ends_in_the_new_system(cut in 0..40_usize, now in any::<bool>()) {
+        let mut world = World::new();
+        world.cut = Some(cut);
+        let when = if now { When::Now } else { When::Reboot };
+        world.happen(Happens::Install(Content::Well, when, false));
+        world.next = (2, Content::Well);
+        world.settle();
+        // The cut may have come before the wish was written down: then it is asked again.
+        if matches!(world.memory.state, State::Idle) {
+            world.happen(Happens::Install(Content::Well, when, false));
+            world.next = (2, Content::Well);
+            world.settle();
+        }
+        world.cut = None;
+        world.boot();
+        world.settle();
+        prop_assert_eq!(world.memory.state.phase(), Phase::Good, "{:?}", &world.memory.state);
+        prop_assert_eq!(world.running, Some(B));
+        prop_assert_eq!(world.history.iter().filter(|o| **o == Outcome::Good).count(), 1);
+    }
+}
+
+fn updated_to(content: Content, when: When) -> World {
+    let mut world = World::new();
+    world.happen(Happens::Install(content, when, false));
+    world.next = (2, content);
+    world.settle();
+    world
+}
+
+#[test]
+fn an_update_is_installed_tried_and_good() {
+    let world = updated_to(Content::Well, When::Now);
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(B), Phase::Good)
+    );
+    assert!(world.boot_state().slot(BootSlot::B).good());
+    assert_eq!(world.memory.floor, Some(Version::parse("2.0.0").unwrap()));
+    assert_eq!(world.history, [Outcome::Installed, Outcome::Good]);
+}
+
+#[test]
+fn every_way_to_fail_ends_on_the_old_system_with_a_reason_and_is_not_tried_again() {
+    for (content, says) in [
+        (Content::Sick, "page does not answer"),
+        (Content::Dies, "did not start"),
+        (Content::Damaged, "did not start"),
+    ] {
+        let mut world = updated_to(content, When::Now);
+        let State::RolledBack { trial, reason } = &world.memory.state else {
+            panic!("{content:?}: {:?}", world.memory.state)
+        };
+        assert_eq!((world.running, trial.target), (Some(A), B));
+        assert_eq!(
+            (world.boot_state().heals(), world.boots <= 6),
+            (0, true),
+            "one round of tries, no more"
+        );
+        assert!(reason.contains(says), "{reason}");
+        for _ in 0..5 {
+            world.boot();
+            world.settle();
+            assert_eq!(world.running, Some(A));
+        }
+        world.happen(Happens::Install(content, When::Now, false));
+        world.next = (2, content);
+        world.settle();
+        let error = world.memory.last_error.clone().unwrap();
+        assert!(
+            error.contains("failed here before") && error.contains("--force"),
+            "{error}"
+        );
+        assert!(
+            !world.boot_state().slot(BootSlot::B).bootable(),
+            "a refused bundle changes no slot"
+        );
+    }
+}
+
+#[test]
+fn bundles_are_refused_each_with_its_own_sentence() {
+    let world = updated_to(Content::Well, When::Now);
+    let around = world.around();
+    let objection = |change: fn(&mut BundleInfo), options: InstallOptions| {
+        let (record, _) = world
+            .memory
+            .step(
+                Event::InstallRequested {
+                    source: Source::Usb,
+                    options,
+                },
+                &around,
+            )
+            .unwrap();
+        let mut info = world.info();
+        change(&mut info);
+        let (record, _) = record.step(Event::BundleChecked(info), &around).unwrap();
+        record.last_error
+    };
+    let plain = InstallOptions::default;
+    let downgrade = InstallOptions {
+        allow_downgrade: true,
+        ..plain()
+    };
+    let other_hash = InstallOptions {
+        require_manifest_hash: Some(ManifestHash([9; 32])),
+        ..plain()
+    };
+    assert_eq!(objection(|_| {}, plain()), None, "the same version again is fine");
+    for (change, says) in [
+        (
+            (|info| info.compatible = "other".into()) as fn(&mut BundleInfo),
+            "made for",
+        ),
+        (|info| info.version = Some("1.9.9".into()), "older than 2.0.0"),
+        (|info| info.version = Some("two".into()), "cannot be compared"),
+        (|info| info.version = None, "names no version"),
+    ] {
+        let sentence = objection(change, plain()).unwrap();
+        assert!(sentence.contains(says), "{sentence}");
+    }
+    assert_eq!(
+        objection(|info| info.version = Some("1.0.0".into()), downgrade.clone()),
+        None
+    );
+    assert!(objection(|info| info.compatible = "other".into(), downgrade).is_some());
+    assert!(objection(|_| {}, other_hash).unwrap().contains("replaced"));
+}
+
+#[test]
+fn a_person_goes_back_and_the_version_that_was_left_is_not_installed_by_itself() {
+    let mut world = updated_to(Content::Well, When::Now);
+    world.happen(Happens::Rollback);
+    world.settle();
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(A), Phase::Good)
+    );
+    assert_eq!(world.history.last(), Some(&Outcome::WentBack));
+    assert_eq!(world.memory.failed.len(), 1);
+    assert_eq!(
+        world.memory.floor,
+        Some(Version::parse("2.0.0").unwrap()),
+        "the floor never sinks"
+    );
+    let refused = World::new()
+        .memory
+        .step(Event::RollbackRequested, &World::new().around())
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("no version to go back to"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn one_operation_at_a_time() {
+    let mut world = World::new();
+    world.happen(Happens::Install(Content::Well, When::Reboot, false));
+    let again = || Event::InstallRequested {
+        source: Source::Usb,
+        options: InstallOptions::default(),
+    };
+    let refused = world.memory.step(again(), &world.around()).unwrap_err();
+    assert!(matches!(refused, Refused::Installing { .. }));
+    world.next = (2, Content::Well);
+    world.settle();
+    assert_eq!(world.memory.state.phase(), Phase::Staged);
+    let refused = world.memory.step(again(), &world.around()).unwrap_err();
+    assert!(matches!(refused, Refused::Waiting { .. }));
+    world.happen(Happens::Cancel);
+    assert_eq!(world.boot_state().primary(), BootSlot::A);
+    assert!(world.memory.step(again(), &world.around()).is_ok());
+}
+
+#[test]
+fn a_night_that_was_missed_is_not_made_up_for_by_day() {
+    let mut world = updated_to(Content::Well, When::Tonight);
+    assert_eq!(world.memory.state.phase(), Phase::Staged);
+    world.happen(Happens::Hours(12));
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(A), Phase::Staged)
+    );
+    world.happen(Happens::Hours(1));
+    world.settle();
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(B), Phase::Good)
+    );
+}
+
+#[test]
+fn a_source_that_does_not_answer_is_asked_again_and_given_up_in_the_end() {
+    let mut world = World::new();
+    world.happen(Happens::Install(Content::Well, When::Now, false));
+    for _ in 0..MAX_ATTEMPTS {
+        world.work(Some(EngineErrorKind::Unreachable));
+        assert_eq!(world.jobs, [Job::Retry]);
+        world.work(None);
+        assert_eq!(world.jobs, [Job::Check]);
+    }
+    world.work(Some(EngineErrorKind::Unreachable));
+    assert_eq!(world.memory.state, State::Idle);
+    assert_eq!(world.history, [Outcome::Failed]);
+}
+
+#[test]
+fn an_interrupted_download_goes_on_after_the_slot_is_marked_good_again() {
+    let mut world = World::new();
+    world.happen(Happens::Install(Content::Well, When::Now, false));
+    world.next = (2, Content::Well);
+    world.work(None);
+    assert_eq!(world.jobs, [Job::Stream]);
+    world.boot();
+    assert_eq!(world.jobs, [Job::Health(ORDINARY)]);
+    world.work(None);
+    assert_eq!(world.jobs, [Job::Stream]);
+    world.settle();
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(B), Phase::Good)
+    );
+}
+
+#[test]
+fn an_unhealthy_system_without_a_fallback_stays_says_so_and_may_recover() {
+    let mut world = updated_to(Content::Sick, When::Reboot);
+    world.put(world.boot_state().mark_bad(BootSlot::A));
+    world.boot();
+    world.settle();
+    let State::Unhealthy { reason, .. } = &world.memory.state else {
+        panic!("{:?}", world.memory.state)
+    };
+    assert!(reason.contains("no other version"), "{reason}");
+    assert_eq!(world.running, Some(B));
+    world.contents[1] = Content::Well;
+    world.boot();
+    world.settle();
+    assert_eq!(world.memory.state.phase(), Phase::Good);
+}
+
+#[test]
+fn a_fallback_that_turns_out_to_be_damaged_does_not_make_the_box_restart_for_ever() {
+    let mut world = updated_to(Content::Sick, When::Reboot);
+    world.contents[0] = Content::Damaged;
+    world.boot();
+    world.settle();
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(B), Phase::Unhealthy)
+    );
+    assert!(world.boots < 8, "{} boots", world.boots);
+}
+
+#[test]
+fn a_service_that_starts_again_in_the_same_boot_takes_nothing_for_a_failure() {
+    let mut world = updated_to(Content::Well, When::Reboot);
+    for _ in 0..3 {
+        world.happen(Happens::ServiceRestarts);
+        world.settle();
+        assert_eq!(
+            (world.running, world.memory.state.phase()),
+            (Some(A), Phase::Staged)
+        );
+    }
+    world.boot();
+    for _ in 0..3 {
+        world.happen(Happens::ServiceRestarts);
+        assert_eq!(
+            (world.running, world.memory.state.phase()),
+            (Some(B), Phase::Trying)
+        );
+    }
+    world.settle();
+    assert_eq!(world.memory.state.phase(), Phase::Good);
+}
