@@ -30,6 +30,9 @@ use crate::{fat, verify};
 /// Level of zstd in the root file system. Measured on 2 cores: 15 makes the root some 7 % smaller and the build a third longer.
 const SQUASHFS_LEVEL: u32 = 12;
 
+/// Where the root file system has the files of the `firmware` partition.
+pub const FIRMWARE_FOLDER: &str = "usr/lib/hearth/firmware";
+
 /// What to build.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -122,7 +125,8 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Image> {
     progress.step("Packing kernel and root file system");
     let release = modules::kernel_release(&sources.kernel)?;
     let selection = modules::select(&sources.kernel, &release, &board.modules)?;
-    let tree = rootfs::assemble(&rootfs::Parts {
+    let partition = firmware_partition(board, &sources, &boot_manager)?;
+    let mut tree = rootfs::assemble(&rootfs::Parts {
         checkout,
         board,
         profile: &profile,
@@ -133,6 +137,10 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Image> {
         development_keys: key.development,
         trust: request.trust,
     })?;
+    // The `firmware` partition has no second copy: a system that proved itself brings it up to date from here.
+    for (path, node) in partition.iter() {
+        tree.insert(&format!("{FIRMWARE_FOLDER}/{path}"), node.clone());
+    }
     let problems = verify::libraries(&tree, board.architecture);
     if !problems.is_empty() {
         return Err(BuildError::Unsound(problems));
@@ -166,7 +174,6 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Image> {
     progress.step("Putting the disk together");
     let name = file_name(board, &profile, &version, key);
     let scratch = Scratch::new(request.out, &name)?;
-    let partition = firmware_partition(board, &sources, &boot_manager)?;
     let disk_guid = disk::guid(&hashes.root);
     let table = disk::table(board, disk_guid)?;
     let size_of = |name: &str| table.by_name(name).map_or(0, disk_layout::Partition::byte_len);
