@@ -12,6 +12,7 @@
 //! | `Activate` | `s` ([`When`]) → | of what is installed and waits |
 //! | `Rollback` | → | to the other slot, with a restart |
 //! | `Mark` | `ss` (`good`, `bad` or `active`; `booted`, `other`, `a` or `b`) → `ss` (slot, sentence) | |
+//! | [`CHECK`] | → | looks at the channel now; `SourceUnavailable` when it cannot be read |
 //!
 //! A source is an absolute path of a file (or `file://…`), an `https://` address, or [`USB_SOURCE`].
 //!
@@ -31,6 +32,9 @@ pub const INTERFACE: &str = "org.hearth.Updater1";
 pub const ERROR_PREFIX: &str = "org.hearth.Error.";
 /// The source that means: the bundle on a USB stick labelled `HEARTH`.
 pub const USB_SOURCE: &str = "usb";
+/// The method that looks at the channel now; returns once [`Status::available`] says what it found. An updater without
+/// channels does not have it.
+pub const CHECK: &str = "Check";
 /// A number of the `Progress` property that is not known yet.
 pub const UNKNOWN: u64 = u64::MAX;
 
@@ -188,6 +192,32 @@ pub struct BundleStatus {
     pub size_bytes: u64,
 }
 
+/// What the channel offers and this box does not run yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Available {
+    /// Version.
+    pub version: String,
+    /// What changed: plain text, empty when the channel does not say.
+    pub description: String,
+    /// What `Install` takes as its source, see the table above.
+    pub source: String,
+    /// SHA-256 of the manifest, in hexadecimal: what `Install` is told to require.
+    pub manifest_hash: String,
+    /// Bytes of the whole bundle.
+    pub size_bytes: u64,
+    /// Bytes that this box lacks and would fetch; none while that is not known.
+    pub download_bytes: Option<u64>,
+    /// Name of the channel, such as `stable`.
+    pub channel: String,
+    /// When it was published, in seconds since 1970.
+    pub published_unix_s: Option<u64>,
+    /// It closes a hole that is being used, or saves data: not to be put off.
+    pub critical: bool,
+    /// It was tried on this box and did not work: a sentence. Then it is installed only with [`options::FORCE`].
+    pub failed_before: Option<String>,
+}
+
 /// How far an installation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -254,6 +284,12 @@ pub struct Status {
     pub can_roll_back: bool,
     /// Slot a and slot b.
     pub slots: Vec<SlotStatus>,
+    /// What the channel offers; none when that is what runs, or nothing is known of it.
+    pub available: Option<Available>,
+    /// When the channel was last read with success, in seconds since 1970.
+    pub checked_unix_s: Option<u64>,
+    /// Why the channel could not be read the last time: a sentence.
+    pub check_error: Option<String>,
 }
 
 /// What became of something.
