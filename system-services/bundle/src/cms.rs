@@ -13,6 +13,7 @@ mod structure;
 use cms::cert::x509::der::oid::ObjectIdentifier;
 use cms::cert::x509::der::oid::db::{DB, rfc5911::ID_ENVELOPED_DATA};
 use cms::cert::x509::name::Name;
+use cms::cert::x509::serial_number::SerialNumber;
 
 pub use error::CmsError;
 pub use leaf::PurposeError;
@@ -81,7 +82,7 @@ fn signed(parsed: structure::Parsed) -> Signed {
         signer: Signer {
             subject: readable(&tbs.subject),
             issuer: readable(&tbs.issuer),
-            serial: hex(tbs.serial_number.as_bytes()),
+            serial: serial(&tbs.serial_number),
             not_after: tbs.validity.not_after.to_unix_duration().as_secs(),
             signing_time: parsed.signing_time,
         },
@@ -97,7 +98,12 @@ pub(crate) fn readable(name: &Name) -> String {
         .collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// A serial number in hexadecimal, without the zero that only keeps it positive.
+fn serial(number: &SerialNumber) -> String {
+    let bytes = match number.as_bytes() {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        bytes => bytes,
+    };
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -12,7 +12,7 @@ use webpki::{
 };
 
 use super::structure::{KeyKind, Parsed};
-use super::{CmsError, UnixTime, hex, oid_name, readable};
+use super::{CmsError, UnixTime, oid_name, readable, serial};
 use crate::keyring::{Keyring, Revocation};
 
 /// Signature algorithms, for certificates, lists and content alike.
@@ -255,7 +255,7 @@ impl Explain<'_> {
             if revoked && let Ok(readable_form) = Certificate::from_der(der) {
                 return CmsError::Revoked {
                     subject: readable(&readable_form.tbs_certificate.subject),
-                    serial: hex(readable_form.tbs_certificate.serial_number.as_bytes()),
+                    serial: serial(&readable_form.tbs_certificate.serial_number),
                 };
             }
         }

@@ -1,7 +1,7 @@
 //! The outermost look at DER: lengths, and how many parts there are.
 //!
 //! Before anything is decoded: sorting a SET is quadratic in the decoder, and its errors do not tell a cut file from
-//! a damaged one.
+//! a damaged one. After it: whether the decoder saw what stands there.
 
 use super::CmsError;
 
@@ -9,6 +9,11 @@ use super::CmsError;
 const MAX_PARTS: usize = 64;
 /// Deepest nesting; a name in a certificate in a CMS is at 11.
 const MAX_DEPTH: u8 = 24;
+/// Tag of a SET.
+const SET: u8 = 0x31;
+/// Tags that stand in place of [`SET`] in CMS; where they are EXPLICIT they hold one part, and sorting does nothing.
+const IMPLICIT_SET_0: u8 = 0xa0;
+const IMPLICIT_SET_1: u8 = 0xa1;
 /// Set in the tag of a structure with parts.
 const CONSTRUCTED: u8 = 0x20;
 
@@ -21,6 +26,43 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), CmsError> {
         });
     }
     parts(&first, MAX_DEPTH)
+}
+
+/// Whether both are the same but for the order of sets. The order of the decoder is not quite that of DER (it compares
+/// fields, not bytes), so its encoding of certificates by OpenSSL need not be byte for byte what it read.
+pub(super) fn same_but_for_order(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && matches!((sorted(a), sorted(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// `bytes`, elements that passed [`check`], with the parts of every set in the order of DER (X.690, 11.6).
+pub(super) fn sorted(bytes: &[u8]) -> Result<Vec<u8>, CmsError> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let element = element(rest)?;
+        let whole = &rest[..rest.len() - element.rest.len()];
+        let header = &whole[..whole.len() - element.content.len()];
+        out.extend_from_slice(header);
+        match element.tag {
+            SET | IMPLICIT_SET_0 | IMPLICIT_SET_1 => out.extend(sorted_parts(element.content)?.concat()),
+            tag if tag & CONSTRUCTED != 0 => out.extend(sorted(element.content)?),
+            _ => out.extend_from_slice(element.content),
+        }
+        rest = element.rest;
+    }
+    Ok(out)
+}
+
+fn sorted_parts(content: &[u8]) -> Result<Vec<Vec<u8>>, CmsError> {
+    let mut parts = Vec::new();
+    let mut rest = content;
+    while !rest.is_empty() {
+        let part = element(rest)?;
+        parts.push(sorted(&rest[..rest.len() - part.rest.len()])?);
+        rest = part.rest;
+    }
+    parts.sort();
+    Ok(parts)
 }
 
 struct Element<'a> {

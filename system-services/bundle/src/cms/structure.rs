@@ -18,7 +18,7 @@ use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{CertificateSet, SignedData, SignerIdentifier, SignerInfo};
 use rustls_pki_types::CertificateDer;
 
-use super::{CmsError, hex, oid_name, shape};
+use super::{CmsError, oid_name, serial, shape};
 
 /// What is in a signature; nothing of it is trusted yet.
 pub(super) struct Parsed {
@@ -48,6 +48,10 @@ pub(super) fn parse(der: &[u8]) -> Result<Parsed, CmsError> {
     let signed = signed_data(der)?;
     let content = content(&signed)?;
     let signer = only_signer(&signed)?;
+    // Version 3 says no more than what was just refused: another content type, or a signer named otherwise.
+    if signed.version != CmsVersion::V1 {
+        return Err(CmsError::Version { what: "signedData" });
+    }
     let key = algorithms(&signed, signer)?;
     let attributes = signer.signed_attrs.as_ref().ok_or(CmsError::NoSignedAttributes)?;
     let attributes = SignedAttributes::read(attributes)?;
@@ -91,14 +95,15 @@ fn signed_data(der: &[u8]) -> Result<SignedData, CmsError> {
     }
     let not_der = |_| CmsError::NotDer { what: "signedData" };
     let signed: SignedData = info.content.decode_as().map_err(not_der)?;
-    // What is looked at must be what stands there: the decoder sorts sets and takes defaults that are spelt out.
-    if signed.to_der().map_err(not_der)? != info.content.to_der().map_err(not_der)? {
+    // What is looked at must be what stands there: the decoder takes defaults that are spelt out, and more.
+    let (seen, written) = (
+        signed.to_der().map_err(not_der)?,
+        info.content.to_der().map_err(not_der)?,
+    );
+    if !shape::same_but_for_order(&seen, &written) {
         return Err(CmsError::NotDer {
-            what: "the order or form of a value",
+            what: "the form of a value",
         });
-    }
-    if signed.version != CmsVersion::V1 {
-        return Err(CmsError::Version { what: "signedData" });
     }
     // Neither is covered by the signature, and neither is used.
     if signed.crls.is_some() {
@@ -185,6 +190,9 @@ struct SignedAttributes {
 impl SignedAttributes {
     /// RFC 5652, 11: contentType and messageDigest must be there, each attribute once, with one value.
     fn read(attributes: &Attributes) -> Result<Self, CmsError> {
+        let not_der = || CmsError::NotDer {
+            what: "the signed attributes",
+        };
         let content_type: ObjectIdentifier = required(attributes, ID_CONTENT_TYPE, "contentType")?;
         if content_type != ID_DATA {
             return Err(CmsError::Attribute {
@@ -195,10 +203,11 @@ impl SignedAttributes {
         let digest: OctetString = required(attributes, ID_MESSAGE_DIGEST, "messageDigest")?;
         let time: Option<Time> = optional(attributes, ID_SIGNING_TIME, "signingTime")?;
         Ok(Self {
-            // A SET OF, not the [0] that stands in the file (RFC 5652, 5.4).
-            der: attributes.to_der().map_err(|_| CmsError::NotDer {
-                what: "the signed attributes",
-            })?,
+            // A SET OF in DER, not the [0] that stands in the file (RFC 5652, 5.4).
+            der: attributes
+                .to_der()
+                .map_err(|_| not_der())
+                .and_then(|der| shape::sorted(&der))?,
             message_digest: digest.as_bytes().to_vec(),
             signing_time: time.map(|time| time.to_unix_duration().as_secs()),
         })
@@ -248,7 +257,7 @@ fn optional<T: DecodeOwned>(
 
 fn missing(name: &IssuerAndSerialNumber) -> CmsError {
     CmsError::SignerCertificateMissing {
-        serial: hex(name.serial_number.as_bytes()),
+        serial: serial(&name.serial_number),
     }
 }
 
@@ -270,7 +279,7 @@ fn certificates(
             others.push(der_of(certificate)?);
         } else if leaf.replace(certificate.clone()).is_some() {
             return Err(CmsError::SignerAmbiguous {
-                serial: hex(name.serial_number.as_bytes()),
+                serial: serial(&name.serial_number),
             });
         }
     }
