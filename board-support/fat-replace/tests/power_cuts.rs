@@ -1,0 +1,256 @@
+//! A cut after every sector write, with what was not flushed torn and reordered: always the old or the new content.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it is wrong")]
+
+mod common;
+
+use common::{
+    Disk, Event, FORMATS, Files, Format, Random, Target, after, bring, content, files_of, fsck, make,
+    mtools_agree, target,
+};
+
+/// Subsets of the unflushed writes that are tried at every cut.
+const TORN: usize = 3;
+
+#[derive(Debug, Default)]
+struct Counts {
+    cuts: usize,
+    torn: usize,
+    repeated: usize,
+    cuts_of_repeats: usize,
+}
+
+/// Checks one disk as a cut left it: sound, nothing else touched, every path old or new and in the order given.
+fn check(disk: &mut Disk, before: &Files, wanted: &Target, what: &str) {
+    let found = files_of(disk).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let mut behind = false;
+    for (path, new) in wanted {
+        let (old, is) = (before.get(path), found.get(path));
+        let (is_old, is_new) = (is == old, is == new.as_ref());
+        assert!(is_old || is_new, "{what}: {path} is neither the old nor the new");
+        assert!(
+            !behind || is_old,
+            "{what}: {path} is new before one that comes first"
+        );
+        behind |= !is_new;
+    }
+    let touched = |path: &String| wanted.iter().any(|(p, _)| p == path);
+    let rest = |files: &Files| -> Files {
+        let kept = files.iter().filter(|(p, _)| !touched(p));
+        kept.map(|(p, c)| (p.clone(), c.clone())).collect()
+    };
+    assert!(rest(&found) == rest(before), "{what}: another file changed");
+}
+
+/// The same work again reaches the target, and once more has nothing to do.
+fn repeat(disk: &Disk, before: &Files, wanted: &Target, what: &str) -> Disk {
+    let mut again = disk.fresh();
+    bring(&mut again, wanted).unwrap_or_else(|e| panic!("{what}: repeated: {e}"));
+    let reached = files_of(&mut again).unwrap();
+    assert!(
+        reached == after(before, wanted),
+        "{what}: repeated, and not complete"
+    );
+    let mut idle = again.fresh();
+    let changes = bring(&mut idle, wanted).unwrap();
+    let wrote = idle.events.iter().any(|e| matches!(e, Event::Write(..)));
+    assert!(
+        changes.is_empty() && !wrote,
+        "{what}: not idempotent: {changes:?}"
+    );
+    again
+}
+
+/// Every prefix of the recorded writes, each also with subsets of what was not flushed, in any order.
+fn every_cut(
+    start: &Disk,
+    events: &[Event],
+    random: &mut Random,
+    seen: &mut dyn FnMut(&mut Disk, bool, String),
+) {
+    let mut durable = start.fresh();
+    let mut open: Vec<(u64, std::rc::Rc<[u8]>)> = Vec::new();
+    let mut now = start.fresh();
+    seen(&mut now, false, "before the first write".into());
+    for (number, event) in events.iter().enumerate() {
+        match event {
+            Event::Flush => {
+                durable = now.clone();
+                open.clear();
+            }
+            Event::Write(sector, bytes) => {
+                now.apply(*sector, bytes);
+                open.push((*sector, bytes.clone()));
+                seen(&mut now.clone(), false, format!("cut after event {number}"));
+                for torn in 0..if open.len() > 1 { TORN } else { 0 } {
+                    let mut disk = durable.clone();
+                    let mut rest = open.clone();
+                    for _ in 0..random.below(open.len() + 1) {
+                        let (sector, bytes) = rest.swap_remove(random.below(rest.len()));
+                        disk.apply(sector, &bytes);
+                    }
+                    seen(&mut disk, true, format!("cut after event {number}, torn {torn}"));
+                }
+            }
+        }
+    }
+}
+
+fn prove(format: &Format, before: &Files, wanted: &Target, seed: u64) -> Counts {
+    let mut disk = Disk::new(make(format, before));
+    prove_on(&mut disk, format.name, before, wanted, seed)
+}
+
+fn prove_on(disk: &mut Disk, name: &str, before: &Files, wanted: &Target, seed: u64) -> Counts {
+    let start = disk.fresh();
+    bring(disk, wanted).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let events = std::mem::take(&mut disk.events);
+    assert!(
+        matches!(events.last(), Some(Event::Flush)),
+        "{name}: the end is not flushed"
+    );
+    let reached = after(before, wanted);
+    assert!(files_of(disk).unwrap() == reached);
+    fsck(&disk.image(), name);
+    mtools_agree(&disk.image(), &reached);
+    let mut counts = Counts::default();
+    let mut random = Random(seed);
+    let mut inner = Random(seed + 1);
+    every_cut(&start, &events, &mut random, &mut |cut, torn, what| {
+        let what = format!("{name}, seed {seed}: {what}");
+        counts.cuts += 1;
+        counts.torn += usize::from(torn);
+        check(cut, before, wanted, &what);
+        if counts.cuts % 4 != 1 {
+            return;
+        }
+        let again = repeat(cut, before, wanted, &what);
+        counts.repeated += 1;
+        if counts.cuts % 64 != 1 {
+            return;
+        }
+        fsck(&again.image(), &what);
+        mtools_agree(&cut.image(), &files_of(cut).unwrap());
+        // The plug is pulled in the repeated work, too.
+        let mut third = cut.fresh();
+        bring(&mut third, wanted).unwrap();
+        let events = std::mem::take(&mut third.events);
+        let stride = events.len() / 24 + 1;
+        let mut number = 0;
+        every_cut(&cut.fresh(), &events, &mut inner, &mut |second, _, place| {
+            number += 1;
+            if number % stride == 0 {
+                check(second, before, wanted, &format!("{what}; then {place}"));
+                counts.cuts_of_repeats += 1;
+            }
+        });
+    });
+    println!("{name}: {counts:?}");
+    counts
+}
+
+fn firmware() -> Files {
+    let list = [
+        ("config.txt", content(1, 300)),
+        ("bcm2711-rpi-4-b.dtb", content(2, 9_000)),
+        ("u-boot.bin", content(3, 20_000)),
+        ("EFI/BOOT/BOOTAA64.EFI", content(4, 15_000)),
+        ("overlays/miniuart-bt.dtbo", content(5, 1_500)),
+        ("EMPTY", Vec::new()),
+    ];
+    list.map(|(p, c)| (p.to_string(), c)).into()
+}
+
+#[test]
+fn every_cut_of_an_update_leaves_each_path_old_or_new() {
+    let mut cuts = 0;
+    for format in FORMATS {
+        let wanted = target(&[
+            ("bcm2711-rpi-4-b.dtb", Some(content(12, 9_600))),
+            ("overlays/disable-bt.dtbo", Some(content(13, 700))),
+            (
+                "overlays/a/much longer name of an overlay.dtbo",
+                Some(content(14, 2_000)),
+            ),
+            ("EMPTY", Some(content(15, 513))),
+            ("overlays/miniuart-bt.dtbo", None),
+            ("u-boot.bin", Some(content(16, 12_000))),
+            ("config.txt", Some(Vec::new())),
+            ("EFI/BOOT/BOOTAA64.EFI", Some(content(17, 17_001))),
+        ]);
+        let counts = prove(&format, &firmware(), &wanted, 41);
+        cuts += counts.cuts + counts.cuts_of_repeats;
+    }
+    println!("{cuts} cuts");
+    assert!(cuts > 2000);
+}
+
+#[test]
+fn every_cut_while_a_folder_grows_leaves_it_whole() {
+    for format in FORMATS {
+        let mut before = firmware();
+        for i in 0..9 {
+            before.insert(format!("overlays/overlay number {i}.dtbo"), content(i, 40));
+        }
+        // Names of up to 21 entries, more than a sector holds; they fill clusters and cross sectors.
+        let wanted: Target = (0..5)
+            .map(|i| {
+                let name = format!("overlays/{}{i}.dtbo", "long".repeat(12 * i as usize));
+                (name, Some(content(60 + i, 30)))
+            })
+            .chain([(format!("overlays/{}", "y".repeat(255)), Some(content(70, 5)))])
+            .collect();
+        prove(&format, &before, &wanted, 43);
+    }
+}
+
+#[test]
+fn every_cut_of_a_removal_leaves_the_file_or_none() {
+    for format in FORMATS {
+        let mut before = firmware();
+        for i in 0..4 {
+            before.insert(
+                format!("overlays/{}{i}", "remove me ".repeat(9 + 3 * i)),
+                content(i as u32, 600),
+            );
+        }
+        let wanted = before
+            .keys()
+            .filter(|p| p.contains("remove"))
+            .map(|p| (p.clone(), None))
+            .collect();
+        prove(&format, &before, &wanted, 47);
+    }
+}
+
+#[test]
+fn random_changes_one_after_the_other_survive_every_cut() {
+    for (number, format) in FORMATS.iter().enumerate() {
+        let mut random = Random(1000 + number as u64);
+        let mut files = firmware();
+        let mut disk = Disk::new(make(format, &files));
+        for round in 0..4 {
+            let mut wanted = Target::new();
+            for i in 0..4 {
+                let known: Vec<&String> = files.keys().collect();
+                let path = match random.below(3) {
+                    0 => format!(
+                        "new folder {}/{} {round}{i}.bin",
+                        random.below(2),
+                        "n".repeat(random.below(60))
+                    ),
+                    _ => known[random.below(known.len())].clone(),
+                };
+                let len = random.below(6000);
+                let new = (random.below(4) > 0).then(|| content(random.below(1 << 30) as u32, len));
+                if !wanted.iter().any(|(p, _)| *p == path) {
+                    wanted.push((path, new));
+                }
+            }
+            let mut at = disk.fresh();
+            prove_on(&mut at, format.name, &files, &wanted, 51 + round);
+            files = after(&files, &wanted);
+            disk = Disk::new(at.image());
+        }
+    }
+}
