@@ -8,6 +8,7 @@
 //! | `VerifyPassword` | `ss` → `b` | at most [`MAX_ATTEMPTS_PER_MINUTE`] wrong answers a minute |
 //! | `HasAdministrator` | → `b` | a password was chosen (perhaps setup is not finished yet) |
 //! | `CompleteSetup` | `s` ([`crate::settings::SetupRequest`] as TOML) → | one atomic write; refused once provisioned |
+//! | `SetUpdatePolicy` | `s` (name of a [`crate::settings::UpdatePolicy`]) → | refused before setup is finished |
 //! | `GrowData` | → | starts growing `data` to the end of the disk; idempotent |
 //! | `StorageStatus` | → `s` ([`StorageStatus`] as JSON) | |
 //! | `Diagnosis` | → `h` (a memfd, tar.gz, positioned at 0) | no secrets |

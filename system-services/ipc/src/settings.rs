@@ -37,6 +37,25 @@ pub enum UpdatePolicy {
     Manual,
 }
 
+impl UpdatePolicy {
+    /// Every variant.
+    pub const ALL: [Self; 3] = [Self::Automatic, Self::Notify, Self::Manual];
+
+    /// As in the settings and on the bus.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Notify => "notify",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// From its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+}
+
 /// One DNS label: lower-case letters, digits and hyphens, no hyphen at either end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -270,14 +289,23 @@ mod tests {
 
     #[test]
     fn settings_survive_a_round_trip() {
-        let settings = Settings {
-            provisioned: true,
-            administrator: Some(AccountName::parse("ada").unwrap()),
-            host_name: HostName::parse("attic-1").unwrap(),
-            time_zone: TimeZone::parse("America/Argentina/Ushuaia").unwrap(),
-            ..Settings::default()
-        };
-        assert_eq!(Settings::parse(&settings.to_toml().unwrap()).unwrap(), settings);
+        for update_policy in UpdatePolicy::ALL {
+            let settings = Settings {
+                provisioned: true,
+                administrator: Some(AccountName::parse("ada").unwrap()),
+                host_name: HostName::parse("attic-1").unwrap(),
+                time_zone: TimeZone::parse("America/Argentina/Ushuaia").unwrap(),
+                update_policy,
+                ..Settings::default()
+            };
+            let text = settings.to_toml().unwrap();
+            assert!(
+                text.contains(&format!("update_policy = \"{}\"", update_policy.name())),
+                "{text}"
+            );
+            assert_eq!(UpdatePolicy::from_name(update_policy.name()), Some(update_policy));
+            assert_eq!(Settings::parse(&text).unwrap(), settings);
+        }
     }
 
     #[test]

@@ -84,6 +84,10 @@ impl Provisioner1 {
         Ok(self.service.complete_setup(&request).await?)
     }
 
+    async fn set_update_policy(&self, policy: String) -> Result<(), BusError> {
+        Ok(self.service.set_update_policy(&policy).await?)
+    }
+
     async fn grow_data(&self) -> Result<(), BusError> {
         Ok(self.service.grow_data()?)
     }

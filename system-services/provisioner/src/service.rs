@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ipc::boot_facts::{BootFacts, DataState};
 use ipc::provisioner::StorageStatus;
-use ipc::settings::{AccountName, SetupRequest};
+use ipc::settings::{AccountName, SetupRequest, UpdatePolicy};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -136,6 +136,20 @@ impl Service {
         }
         self.advance(&mut state, Event::SetupSubmitted(request)).await?;
         tracing::info!("setup is finished");
+        Ok(())
+    }
+
+    /// Says when updates are installed; whoever installs them reads the settings.
+    pub async fn set_update_policy(&self, policy: &str) -> Result<(), ServiceError> {
+        self.data_writable()?;
+        let policy = UpdatePolicy::from_name(policy).ok_or_else(|| ServiceError::Invalid {
+            argument: "policy",
+            problem: format!("{policy:?} is none of automatic, notify, manual"),
+        })?;
+        let mut state = self.shared.state.lock().await;
+        self.advance(&mut state, Event::UpdatePolicyChosen(policy))
+            .await?;
+        tracing::info!(policy = policy.name(), "when updates are installed was chosen");
         Ok(())
     }
 

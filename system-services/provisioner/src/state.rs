@@ -2,7 +2,7 @@
 //!
 //! The only way back is a factory reset, which empties `data` at the next boot.
 
-use ipc::settings::{HostName, Settings, SetupRequest, TimeZone};
+use ipc::settings::{HostName, Settings, SetupRequest, TimeZone, UpdatePolicy};
 use thiserror::Error;
 
 use crate::secrets::Administrator;
@@ -35,6 +35,8 @@ pub enum Event {
     AdministratorSubmitted(Administrator),
     /// The wizard's last page was sent.
     SetupSubmitted(SetupRequest),
+    /// The administrator says when updates are installed.
+    UpdatePolicyChosen(UpdatePolicy),
     /// Someone asked for a factory reset and typed this as confirmation.
     FactoryResetSubmitted {
         /// Must be the host name.
@@ -66,7 +68,7 @@ pub enum Refused {
     #[error("setup was finished already; only a factory reset unlocks it")]
     AlreadyProvisioned,
     /// Setup was not finished yet.
-    #[error("setup was not finished yet, so there is nothing to reset")]
+    #[error("setup was not finished yet, so there is nothing to change; finish it first")]
     NotProvisioned,
     /// Setup cannot be finished before there is an administrator.
     #[error("no administrator was chosen yet")]
@@ -125,6 +127,7 @@ impl State {
                 Ok((Self::AdministratorChosen(administrator), vec![persist]))
             }
             Event::SetupSubmitted(request) => self.finish(request),
+            Event::UpdatePolicyChosen(policy) => self.choose_update_policy(policy),
             Event::FactoryResetSubmitted { typed } => {
                 if matches!(self, Self::Unclaimed | Self::AdministratorChosen(_)) {
                     return Err(Refused::NotProvisioned);
@@ -138,6 +141,31 @@ impl State {
                 Ok((self.clone(), vec![Action::PersistResetMarker, Action::Reboot]))
             }
         }
+    }
+
+    fn choose_update_policy(&self, policy: UpdatePolicy) -> Result<(State, Vec<Action>), Refused> {
+        let (settings, administrator) = match self {
+            Self::Provisioned {
+                settings,
+                administrator,
+            } => (settings, administrator),
+            Self::Unclaimed | Self::AdministratorChosen(_) => return Err(Refused::NotProvisioned),
+            Self::Unreadable { reason } => {
+                return Err(Refused::Unreadable {
+                    reason: reason.clone(),
+                });
+            }
+        };
+        let settings = Settings {
+            update_policy: policy,
+            ..settings.clone()
+        };
+        let persist = Action::PersistSettings(settings.clone());
+        let next = Self::Provisioned {
+            settings,
+            administrator: administrator.clone(),
+        };
+        Ok((next, vec![persist]))
     }
 
     fn finish(&self, request: SetupRequest) -> Result<(State, Vec<Action>), Refused> {
@@ -177,7 +205,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ipc::settings::{AccountName, UpdatePolicy};
+    use ipc::settings::AccountName;
     use proptest::prelude::*;
 
     fn administrator(name: &str) -> Administrator {
@@ -196,6 +224,7 @@ mod tests {
                 language: "en".into(),
                 update_policy: UpdatePolicy::Notify,
             })),
+            (0_usize..3).prop_map(|n| Event::UpdatePolicyChosen(UpdatePolicy::ALL[n])),
             "[a-c]|hearth".prop_map(|typed| Event::FactoryResetSubmitted { typed }),
         ]
     }
@@ -219,10 +248,20 @@ mod tests {
                     Action::PersistAdministrator(_) | Action::PersistSettings(_) | Action::PersistResetMarker
                 );
                 prop_assert!(persists, "the first action writes");
-                commits += actions.iter().filter(|a| matches!(a, Action::PersistSettings(_))).count();
+                if !matches!(event, Event::UpdatePolicyChosen(_)) {
+                    commits += actions.iter().filter(|a| matches!(a, Action::PersistSettings(_))).count();
+                }
                 if let State::Provisioned { settings, administrator } = &before {
-                    prop_assert_eq!(&next, &before);
+                    let mut expected = settings.clone();
+                    if let Event::UpdatePolicyChosen(policy) = event {
+                        expected.update_policy = policy;
+                        prop_assert_eq!(&actions, &vec![Action::PersistSettings(expected.clone())]);
+                    }
                     prop_assert_eq!(settings.administrator.as_ref(), administrator.as_ref().map(|a| &a.name));
+                    prop_assert_eq!(&next, &State::Provisioned {
+                        settings: expected,
+                        administrator: administrator.clone(),
+                    }, "nothing else changes once setup is finished");
                 }
                 if let Event::FactoryResetSubmitted { typed } = event {
                     let name = before.host_name();
@@ -247,6 +286,19 @@ mod tests {
             .step(Event::AdministratorSubmitted(administrator("bob")))
             .unwrap();
         assert_eq!(state.administrator(), Some(&administrator("bob")));
+    }
+
+    #[test]
+    fn before_setup_is_finished_no_update_policy_is_chosen() {
+        let (chosen, _) = State::Unclaimed
+            .step(Event::AdministratorSubmitted(administrator("ada")))
+            .unwrap();
+        for state in [State::Unclaimed, chosen] {
+            assert_eq!(
+                state.step(Event::UpdatePolicyChosen(UpdatePolicy::Manual)),
+                Err(Refused::NotProvisioned)
+            );
+        }
     }
 
     #[test]

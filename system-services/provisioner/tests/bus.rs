@@ -266,6 +266,38 @@ async fn guessing_is_stopped_and_a_restarted_service_remembers_the_owner() {
 }
 
 #[tokio::test]
+async fn when_updates_are_installed_is_chosen_anew_after_setup_and_nothing_else_changes() {
+    let hearth = Box1::start(r#"{"state":"mounted"}"#).await;
+    hearth
+        .call("SetAdministrator", &("ada", "correct horse"))
+        .await
+        .unwrap();
+    assert_eq!(
+        hearth.refusal("SetUpdatePolicy", &"manual").await,
+        WireError::NotProvisioned
+    );
+    hearth.call("CompleteSetup", &REQUEST).await.unwrap();
+    let read = || {
+        let file = "var/lib/hearth-provisioner/settings.toml";
+        let text = std::fs::read_to_string(hearth.root.path().join(file)).unwrap();
+        ipc::settings::Settings::parse(&text).unwrap()
+    };
+    let before = read();
+    assert_eq!(
+        hearth.refusal("SetUpdatePolicy", &"sometimes").await,
+        WireError::InvalidArgument
+    );
+    assert_eq!(read(), before);
+    hearth.call("SetUpdatePolicy", &"manual").await.unwrap();
+    let expected = ipc::settings::Settings {
+        update_policy: ipc::settings::UpdatePolicy::Manual,
+        ..before
+    };
+    assert_eq!(read(), expected);
+    assert_eq!(hearth.verify("ada", "correct horse").await, Ok(true));
+}
+
+#[tokio::test]
 async fn nothing_is_decided_on_a_box_whose_data_is_damaged() {
     let hearth = Box1::start(r#"{"state":"damaged","reason":"no superblock"}"#).await;
     for (wire, text) in [
