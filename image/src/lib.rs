@@ -5,6 +5,7 @@
 
 pub mod apt;
 pub mod build;
+pub mod bundle;
 pub mod cache;
 pub mod compile;
 mod deb;

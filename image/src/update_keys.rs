@@ -9,8 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
 };
 
 use crate::error::{BuildError, FileContext, Result};
@@ -70,7 +70,9 @@ impl UpdateTrust {
                 "holds a private key, which must not be in an image; give certificates only",
             ));
         }
-        let crls_pem = crls.map_or(Ok(String::new()), |path| fs::read_to_string(path).at("read", path))?;
+        let crls_pem = crls.map_or(Ok(String::new()), |path| {
+            fs::read_to_string(path).at("read", path)
+        })?;
         Ok(Self {
             keyring_pem,
             crls_pem,
@@ -135,7 +137,8 @@ fn generate() -> Result<[(&'static str, String); 7], rcgen::Error> {
     leaf.use_authority_key_identifier_extension = true;
     let leaf_cert = leaf.signed_by(&leaf_key, &intermediate_issuer)?;
 
-    let crls = empty_crl().signed_by(&root_issuer)?.pem()? + &empty_crl().signed_by(&intermediate_issuer)?.pem()?;
+    let crls =
+        empty_crl().signed_by(&root_issuer)?.pem()? + &empty_crl().signed_by(&intermediate_issuer)?.pem()?;
     Ok([
         ("root.key.pem", root_key.serialize_pem()),
         ("root.cert.pem", root_cert.pem()),
@@ -194,6 +197,10 @@ mod tests {
         let before = fs::read(keys.key()).unwrap();
         create(&path).unwrap();
         assert_eq!(fs::read(keys.key()).unwrap(), before, "existing keys stay");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing unfinished is left"
+        );
     }
 }

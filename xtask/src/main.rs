@@ -1,6 +1,7 @@
 //! Builds, runs, flashes and tests Hearth: every verb of the project.
 
 mod bench;
+mod bundle;
 mod ci;
 mod doctor;
 mod flash;
@@ -33,6 +34,7 @@ enum Verb {
     Image(image::Options),
     Verify(image::VerifyOptions),
     Flash(flash::Options),
+    Bundle(Box<bundle::Options>),
     Test(test::Options),
     Keys(keys::Options),
     Lock(lock::Options),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Image(options) => image::build(&options),
         Verb::Verify(options) => image::verify(&options),
         Verb::Flash(options) => flash::flash(&options),
+        Verb::Bundle(options) => bundle::bundle(&options),
         Verb::Test(options) => test::test(&options),
         Verb::Keys(options) => keys::keys(&options),
         Verb::Lock(options) => lock::lock(&options),

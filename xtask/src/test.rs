@@ -32,7 +32,11 @@ pub struct Options {
 }
 
 /// Board, profile: the images that the tests boot.
-const IMAGES: [(&str, &str); 2] = [("qemu-arm64", "dev"), ("raspberry-pi", "release")];
+const IMAGES: [(&str, &str); 3] = [
+    ("qemu-arm64", "dev"),
+    ("pc-x86_64", "dev"),
+    ("raspberry-pi", "release"),
+];
 
 /// The verb.
 pub fn test(options: &Options) -> Result<()> {
