@@ -428,6 +428,54 @@ fn web() -> Result<()> {
     )
 }
 
+/// Signatures are not reproducible: they were made once, for keys that were thrown away (`src/bundles/`).
+fn bundles() -> Result<()> {
+    let signed = include_bytes!("../src/bundles/signed-p256.der");
+    seed("bundle_cms", "valid-p256", signed)?;
+    seed(
+        "bundle_cms",
+        "valid-rsa",
+        include_bytes!("../src/bundles/signed-rsa.der"),
+    )?;
+    let by_openssl = include_bytes!("../src/bundles/signed-by-openssl.der");
+    seed("bundle_cms", "valid-by-openssl", by_openssl)?;
+    seed("bundle_cms", "cut", &signed[..signed.len() / 2])?;
+    seed("bundle_cms", "roots", include_bytes!("../src/bundles/roots.pem"))?;
+    seed("bundle_cms", "lists", include_bytes!("../src/bundles/lists.pem"))?;
+
+    let (hash, other) = ("0123456789abcdef".repeat(4), "f".repeat(64));
+    let update = "[update]\ncompatible=hearth-pc\nversion=1.2.3\n";
+    let verity =
+        format!("[bundle]\nformat=verity\nverity-hash={hash}\nverity-salt={other}\nverity-size=8192\n");
+    seed("bundle_manifest", "valid-small", format!("{update}{verity}"))?;
+    seed(
+        "bundle_manifest",
+        "valid-full",
+        format!(
+            "# all keys\n{update}description=a\\nb\nbuild=7\nmin-rauc-version=1.14\n\n{verity}\n[handler]\nfilename=run\nargs=-x\n\n\
+             [hooks]\nfilename=hook\nhooks=install-check;\n\n[image.rootfs.big]\nsha256={hash}\nsize=4096\nfilename=root.squashfs\n\
+             type=raw\nhooks=pre-install;post-install;\nadaptive=block-hash-index;\n\n[image.apps/web]\nsha256={other}\nsize=1\n\
+             filename=web.tar\nconvert=tar-extract;\nconverted=web.tree;\n\n[meta.hearth]\nsbom=sbom.json\n\n[rollout]\nx=y\n"
+        ),
+    )?;
+    let crypt = verity.replace("=verity", "=crypt");
+    seed(
+        "bundle_manifest",
+        "valid-crypt",
+        format!("{update}{crypt}crypt-key={hash}\n"),
+    )?;
+    seed(
+        "bundle_manifest",
+        "plain",
+        format!("{update}[bundle]\nformat=plain\n"),
+    )?;
+    seed(
+        "bundle_manifest",
+        "template",
+        format!("{update}[image.rootfs]\nfilename=root.squashfs\nadaptive=block-hash-index;\n"),
+    )
+}
+
 fn main() -> Result<()> {
     boot_state()?;
     boot_payload()?;
@@ -435,5 +483,6 @@ fn main() -> Result<()> {
     boot_text()?;
     configuration()?;
     provisioner()?;
+    bundles()?;
     web()
 }

@@ -9,6 +9,7 @@
 
 mod boot;
 mod build;
+mod bundles;
 mod disk;
 pub mod keys;
 pub mod mutate;
@@ -19,6 +20,7 @@ use std::cell::Cell;
 
 pub use boot::{boot_payload, boot_state, command_line, kernel_gzip, modules_load};
 pub use build::{board, lock, profile};
+pub use bundles::{bundle_cms, bundle_manifest};
 pub use disk::disk_layout;
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
 pub use web::{web_request, web_store, wizard_form};
@@ -32,6 +34,8 @@ pub const TARGETS: &[Target] = &[
     ("board", board),
     ("boot_payload", boot_payload),
     ("boot_state", boot_state),
+    ("bundle_cms", bundle_cms),
+    ("bundle_manifest", bundle_manifest),
     ("command_line", command_line),
     ("disk_layout", disk_layout),
     ("ext4", ext4),
