@@ -401,7 +401,8 @@ fn request(
         StatusCode::PARTIAL_CONTENT => Ok(response),
         StatusCode::OK if validator.is_some() => Err(HttpsError::Answer {
             url: options.url.clone(),
-            what: "another file than before: it was replaced while it was read; ask for the update again".into(),
+            what: "another file than before: it was replaced while it was read; ask for the update again"
+                .into(),
         }),
         status => Err(HttpsError::Status {
             url: options.url.clone(),
@@ -415,8 +416,7 @@ fn content_range(response: &Response<Body>) -> Option<(Range<u64>, u64)> {
     let text = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
-    let (first, last, size): (u64, u64, u64) =
-        (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
     let end = last.checked_add(1)?;
     (first < end && end <= size).then_some((first..end, size))
 }
@@ -530,7 +530,13 @@ mod tests {
         assert!(say(open(&server)).contains("cannot send parts of a file"));
         server.behave(Behaviour::default());
         assert!(say(Https::open(options(&server, "/none"), Arc::default())).contains("no such file"));
-        assert!(say(Https::open(Options::new("http://localhost/", String::new()), Arc::default())).contains("HTTPS only"));
+        assert!(
+            say(Https::open(
+                Options::new("http://localhost/", String::new()),
+                Arc::default()
+            ))
+            .contains("HTTPS only")
+        );
         let mut foreign = options(&server, "/a.raucb");
         foreign.authorities_pem = Server::start(&[]).unwrap().authority_pem().into();
         assert!(say(Https::open(foreign, Arc::default())).contains("cannot be reached"));
