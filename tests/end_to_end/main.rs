@@ -3,6 +3,7 @@
 //! One program, run by `cargo xtask test`. Every test makes its own machine from a copy of the image.
 
 mod early_boot;
+mod pc;
 mod power_cuts;
 mod raspberry_pi;
 mod rauc;

@@ -108,6 +108,11 @@ impl TestMachine {
         Self::new(name, "qemu-arm64", "hearth-qemu-arm64-dev.img", 1 << 30)
     }
 
+    /// The PC board with the dev image.
+    pub fn pc_x86_64(name: &str) -> Result<Self> {
+        Self::new(name, "pc-x86_64", "hearth-pc-x86_64-dev.img", 1 << 30)
+    }
+
     /// The port on localhost that leads to port 80.
     pub fn port(&self) -> u16 {
         self.port
