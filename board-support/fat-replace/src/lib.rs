@@ -19,6 +19,7 @@ mod directory;
 mod error;
 mod geometry;
 mod name;
+mod reclaim;
 mod reconcile;
 mod session;
 mod slots;

@@ -85,8 +85,19 @@ fn every_cut(
                 for torn in 0..if open.len() > 1 { TORN } else { 0 } {
                     let mut disk = durable.clone();
                     let mut rest = open.clone();
-                    for _ in 0..random.below(open.len() + 1) {
-                        let (sector, bytes) = rest.swap_remove(random.below(rest.len()));
+                    // The newest alone, all but one, and as many as chance will have it.
+                    let (keep, newest) = match torn {
+                        0 => (1, true),
+                        1 => (rest.len() - 1, false),
+                        _ => (random.below(rest.len() + 1), false),
+                    };
+                    for _ in 0..keep {
+                        let at = if newest {
+                            rest.len() - 1
+                        } else {
+                            random.below(rest.len())
+                        };
+                        let (sector, bytes) = rest.swap_remove(at);
                         disk.apply(sector, &bytes);
                     }
                     seen(&mut disk, true, format!("cut after event {number}, torn {torn}"));
@@ -201,6 +212,37 @@ fn every_cut_while_a_folder_grows_leaves_it_whole() {
             .chain([(format!("overlays/{}", "y".repeat(255)), Some(content(70, 5)))])
             .collect();
         prove(&format, &before, &wanted, 43);
+    }
+}
+
+/// An entry of FAT12 has 12 bits: those of clusters 341, 682 … lie in two sectors of the table.
+#[test]
+fn a_folder_whose_table_entry_lies_in_two_sectors_grows_in_one_step() {
+    for cluster in [341_u16, 682] {
+        let mut files = Files::new();
+        files.insert(
+            "A".into(),
+            content(1, (usize::from(cluster) - 2) * common::SECTOR),
+        );
+        for i in 0..4 {
+            files.insert(format!("overlays/overlay number {i}.dtbo"), content(i, 40));
+        }
+        let image = make(&FORMATS[0], &files);
+        let entry = image
+            .windows(10)
+            .position(|w| w == b"OVERLAYS  " || w == b"OVERLA~1  ")
+            .unwrap();
+        assert_eq!(
+            image[entry + 26..entry + 28],
+            cluster.to_le_bytes(),
+            "the folder is elsewhere"
+        );
+        let wanted = target(&[(
+            "overlays/one that needs another cluster.dtbo",
+            Some(content(9, 600)),
+        )]);
+        let mut disk = Disk::new(image);
+        prove_on(&mut disk, "fat12", &files, &wanted, 59);
     }
 }
 

@@ -108,7 +108,38 @@ pub fn make(format: &Format, files: &Files) -> Vec<u8> {
             .current_dir(&tree)
             .env("MTOOLS_SKIP_CHECK", "1"));
     }
-    std::fs::read(&image).unwrap()
+    let mut bytes = std::fs::read(&image).unwrap();
+    soil(&mut bytes);
+    bytes
+}
+
+/// Fills free clusters with what would be seen if a folder or a file showed it: a disk is rarely new.
+fn soil(image: &mut [u8]) {
+    let u16_at = |image: &[u8], at: usize| usize::from(u16::from_le_bytes([image[at], image[at + 1]]));
+    let (sector, per_cluster) = (u16_at(image, 11), usize::from(image[13]));
+    let (reserved, tables) = (u16_at(image, 14), usize::from(image[16]));
+    let wide = u16_at(image, 22) == 0;
+    let of_table = u16_at(image, if wide { 36 } else { 22 });
+    let small = u16_at(image, 19);
+    let total = if small == 0 {
+        u16_at(image, 32) | u16_at(image, 34) << 16
+    } else {
+        small
+    };
+    let data = reserved + tables * of_table + u16_at(image, 17) * 32 / sector;
+    let clusters = (total - data) / per_cluster;
+    let table = image[reserved * sector..][..of_table * sector].to_vec();
+    for cluster in 2..clusters + 2 {
+        let entry = match (wide, clusters < 4085) {
+            (true, _) => u16_at(&table, cluster * 4) | u16_at(&table, cluster * 4 + 2) << 16,
+            (false, false) => u16_at(&table, cluster * 2),
+            (false, true) => u16_at(&table, cluster + cluster / 2) >> (cluster % 2 * 4) & 0xfff,
+        };
+        if entry == 0 {
+            let at = (data + (cluster - 2) * per_cluster) * sector;
+            image[at..at + per_cluster * sector].fill(b'A');
+        }
+    }
 }
 
 /// fsck.fat finds nothing to say.
