@@ -110,6 +110,8 @@ impl Boot {
         let bootstate_device = self.node(&line, &disk, bootstate::PARTITION)?;
         self.publish_facts(&line, &disk, data_device, bootstate_device, data)?;
         expected.restart_on_corruption().map_err(failed)?;
+        #[cfg(feature = "test-hooks")]
+        crate::test_hooks::before_hand_over(&self.report, &line, new_root)?;
         self.watch.keep(&self.report);
         // Closed, not stopped: systemd opens it next.
         self.watch = Watch::default();
