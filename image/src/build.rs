@@ -180,7 +180,8 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Image> {
     let firmware = fat::build(
         &partition,
         size_of("firmware"),
-        "HEARTH",
+        // Not HEARTH: that is the name of a stick with an update.
+        "HEARTH-BOOT",
         version.built,
         &scratch.0,
     )?;
