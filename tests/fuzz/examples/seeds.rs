@@ -476,7 +476,37 @@ fn bundles() -> Result<()> {
     )
 }
 
+/// The base, `valid-waves`, is written by hand; the channel crate's own tests read it too.
+fn channel_index() -> Result<()> {
+    let base = std::fs::read_to_string(Path::new(CORPUS).join("channel_index/valid-waves"))?;
+    let empty = base.split("[[").next().unwrap_or_default();
+    seed("channel_index", "valid-empty", empty)?;
+    let crl =
+        "crls = \"\"\"\n-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n\"\"\"\n\n[[compatible]]";
+    seed(
+        "channel_index",
+        "valid-crl",
+        base.replacen("[[compatible]]", crl, 1),
+    )?;
+    seed(
+        "channel_index",
+        "climbs",
+        base.replace("\"bundles/", "\"../bundles/"),
+    )?;
+    seed(
+        "channel_index",
+        "newer-format",
+        base.replace("format = 1", "format = 2"),
+    )?;
+    seed(
+        "channel_index",
+        "waves-backwards",
+        base.replace("percent = 10 ", "percent = 1 "),
+    )
+}
+
 fn main() -> Result<()> {
+    channel_index()?;
     boot_state()?;
     boot_payload()?;
     disk_layout()?;

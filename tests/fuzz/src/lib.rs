@@ -10,6 +10,7 @@
 mod boot;
 mod build;
 mod bundles;
+mod channel_index;
 mod disk;
 pub mod keys;
 pub mod mutate;
@@ -21,6 +22,7 @@ use std::cell::Cell;
 pub use boot::{boot_payload, boot_state, command_line, kernel_gzip, modules_load};
 pub use build::{board, lock, profile};
 pub use bundles::{bundle_cms, bundle_manifest};
+pub use channel_index::channel_index;
 pub use disk::disk_layout;
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
 pub use web::{web_request, web_store, wizard_form};
@@ -36,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("boot_state", boot_state),
     ("bundle_cms", bundle_cms),
     ("bundle_manifest", bundle_manifest),
+    ("channel_index", channel_index),
     ("command_line", command_line),
     ("disk_layout", disk_layout),
     ("ext4", ext4),
