@@ -5,11 +5,13 @@
 mod container_support;
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor};
+use std::ops::Range;
+use std::sync::Mutex;
 
 use bundle::chunks::{ChunkIndex, IndexLimits, TreeTail};
 use bundle::cms;
-use bundle::container::{OpenError, raw_parts, read_cms};
+use bundle::container::{Bundle, Limits, OpenError, raw_parts, read_cms};
 use bundle::manifest::{Format, Manifest};
 use bundle::payload::PayloadError;
 use bundle::source::ReadAt;
@@ -400,4 +402,57 @@ fn an_image_with_its_tree_is_indexed_without_it() {
         (index.image_size(), index.data_size()),
         (image.len() as u64, data.len() as u64)
     );
+}
+
+/// Fails a read that was not announced, once something was announced.
+struct Announced<'a>(&'a [u8], Mutex<Vec<Range<u64>>>);
+
+impl ReadAt for Announced<'_> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let announced = self.1.lock().unwrap();
+        let end = offset + buf.len() as u64;
+        let known = announced
+            .iter()
+            .any(|range| range.start <= offset && end <= range.end);
+        assert!(announced.is_empty() || known, "{offset}..{end} was not announced");
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn will_read(&self, ranges: &[Range<u64>]) {
+        assert!(
+            ranges.windows(2).all(|pair| pair[0].end < pair[1].start),
+            "not ascending: {ranges:?}"
+        );
+        *self.1.lock().unwrap() = ranges.to_vec();
+    }
+}
+
+#[test]
+fn what_is_announced_for_a_file_covers_its_reads_and_little_more() {
+    let (boot, root) = images();
+    for key in [None, Some([7; 32])] {
+        let (bytes, _) = bundle(&boot, &root, key);
+        let source = Announced(&bytes, Mutex::default());
+        let bundle = Bundle::open(&source, &keyring(), NOW, Limits::default()).unwrap();
+        let file = bundle.file(&name("root.img")).unwrap();
+        let wanted = [10..5000, 200_000..400_000, 800_000..810_000];
+        file.will_read(&wanted);
+        let announced: u64 = source
+            .1
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
+        assert!(announced < 214_990 + 8 * 4096, "{announced}");
+        for range in wanted {
+            let mut out = vec![0; (range.end - range.start) as usize];
+            file.read_exact_at(&mut out, range.start).unwrap();
+            assert!(out == root[range.start as usize..range.end as usize]);
+        }
+    }
 }
