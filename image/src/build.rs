@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use board_support::{Board, FirmwareFile};
 use boot_payload::Payload;
+use bundle::verity;
 use flate2::{Compression, GzBuilder};
 use globset::GlobBuilder;
 use serde_json::json;
@@ -24,7 +25,6 @@ use crate::rootfs::{self, Version};
 use crate::sbom;
 use crate::tree::{Node, Tree};
 use crate::update_keys::UpdateTrust;
-use crate::verity;
 use crate::{fat, verify};
 
 /// Level of zstd in the root file system. Measured on 2 cores: 15 makes the root some 7 % smaller and the build a third longer.
@@ -160,7 +160,8 @@ pub fn build(request: &Request<'_>, progress: &dyn Progress) -> Result<Image> {
         squashfs.map(|s| (gzip, initramfs, s))
     })?;
     let squashfs_bytes = squashfs.len() as u64;
-    let hashes = verity::hash_tree(&squashfs);
+    let hashes =
+        verity::hash_tree(&squashfs).map_err(|e| BuildError::invalid("root file system", e.to_string()))?;
     let mut root = squashfs;
     root.extend_from_slice(&hashes.tree);
     let slot = SlotContent {

@@ -25,4 +25,3 @@ mod tree;
 pub mod update_keys;
 mod users;
 pub mod verify;
-mod verity;
