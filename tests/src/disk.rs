@@ -31,6 +31,18 @@ pub struct Slot {
     pub command_line: String,
 }
 
+impl Slot {
+    /// Version of its system.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Gives it another version.
+    pub fn set_version(&mut self, version: &str) {
+        self.version = version.into();
+    }
+}
+
 impl Disk {
     /// A copy of an image, `bytes` long, on a file without the image's holes.
     pub fn copy(image: &Path, path: &Path, bytes: u64, board: &Board) -> Result<Self> {

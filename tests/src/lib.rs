@@ -10,3 +10,4 @@ pub mod machine;
 pub mod rauc;
 pub mod setup;
 pub mod shell;
+pub mod update;

@@ -1,0 +1,129 @@
+//! Updates for a machine under test: bundles made from its image, and a server that has them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use board_support::Board;
+use board_support::qemu::Vm;
+use bundle::cms::UnixTime;
+use https_server::Server;
+use image_builder::bundle::{Request, Signer, make};
+use image_builder::update_keys;
+use serde_json::Value;
+
+use crate::disk::Disk;
+use crate::machine::artifact;
+use crate::shell;
+
+/// Where a guest sees the host's loopback (QEMU's user network).
+const HOST: &str = "10.0.2.2";
+/// Where the guest keeps the certificate of the server's authority.
+const AUTHORITY: &str = "/run/update-server.pem";
+
+/// What makes an update differ from the image that the machine runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant<'a> {
+    /// Its version.
+    pub version: &'a str,
+    /// More words for the kernel's command line, such as `hearth.test=hang`.
+    pub words: &'a str,
+}
+
+/// A server with updates for one board.
+pub struct Updates {
+    board: Board,
+    image: PathBuf,
+    folder: tempfile::TempDir,
+    /// The server.
+    pub server: Server,
+}
+
+impl Updates {
+    /// Starts a server; updates are made from `image`, a file of `cargo xtask test`.
+    pub fn for_board(board: &str, image: &str) -> Result<Self> {
+        Ok(Self {
+            board: Board::find(board)?,
+            image: artifact(image)?,
+            folder: tempfile::Builder::new().prefix("hearth-updates-").tempdir()?,
+            server: Server::start(&[HOST])?,
+        })
+    }
+
+    /// Makes a bundle.
+    pub fn make(&self, variant: &Variant<'_>) -> Result<PathBuf> {
+        let copy = self.folder.path().join("variant.img");
+        let disk = Disk::copy(&self.image, &copy, 0, &self.board)?;
+        let mut slot = disk.slot('a')?;
+        let old = format!("hearth.version={}", slot.version());
+        let new = format!("hearth.version={}", variant.version);
+        slot.command_line = format!("{} {}", slot.command_line.replace(&old, &new), variant.words)
+            .trim_end()
+            .to_owned();
+        slot.set_version(variant.version);
+        disk.set_slot('a', &slot)?;
+        let bundle = self.folder.path().join(format!("{}.raucb", variant.version));
+        let (keys, _) = update_keys::development()?;
+        make(&Request {
+            image: &copy,
+            description: Some("Made by a test."),
+            build: None,
+            minimum_version: None,
+            signer: &Signer::new(&keys.key().to_string_lossy(), &keys.certificates())?,
+            now: UnixTime(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()),
+            out: &bundle,
+        })?;
+        std::fs::remove_file(copy)?;
+        Ok(bundle)
+    }
+
+    /// Makes a bundle and serves it; the address is the guest's.
+    pub fn serve(&self, variant: &Variant<'_>) -> Result<String> {
+        let bundle = self.make(variant)?;
+        self.serve_file(&bundle)
+    }
+
+    /// Serves a file; the address is the guest's.
+    pub fn serve_file(&self, file: &Path) -> Result<String> {
+        let name = file.file_name().context("no name")?.to_string_lossy();
+        self.server.put(&format!("/{name}"), std::fs::read(file)?);
+        Ok(format!("https://{HOST}:{}/{name}", self.server.port()))
+    }
+
+    /// Tells the guest whose certificates the server has.
+    pub fn trust(&self, vm: &mut Vm) -> Result<()> {
+        for (number, line) in self.server.authority_pem().lines().enumerate() {
+            let into = if number == 0 { ">" } else { ">>" };
+            shell::run(vm, &format!("echo '{line}' {into} {AUTHORITY}"), 30)?;
+        }
+        Ok(())
+    }
+}
+
+/// `hearth-update install` with the server's authority.
+pub fn install_command(url: &str, more: &str) -> String {
+    format!("hearth-update install {url} --ca {AUTHORITY} {more}")
+}
+
+/// `hearth-update status --json`.
+pub fn status(vm: &mut Vm) -> Result<Value> {
+    let text = shell::run(vm, "hearth-update status --json", 60)?;
+    let json = text.find('{').map(|at| &text[at..]).unwrap_or_default();
+    serde_json::from_str(json).with_context(|| format!("hearth-update status --json said: {text}"))
+}
+
+/// Asks for the status until it is as wanted.
+pub fn wait_for(vm: &mut Vm, what: &str, seconds: u64, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    let begun = Instant::now();
+    loop {
+        let last = match status(vm) {
+            Ok(status) if wanted(&status) => return Ok(status),
+            Ok(status) => format!("{status:#}"),
+            Err(error) => format!("{error:#}"),
+        };
+        if begun.elapsed() > Duration::from_secs(seconds) {
+            bail!("{what} did not come in {seconds} s; last: {last}");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
