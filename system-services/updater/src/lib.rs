@@ -1,13 +1,23 @@
 //! The updater: installs bundles into the slot that does not run, tries them, keeps them or goes back.
 //!
-//! `state` is the pure machine, `slots` its orders as transitions of the boot state, `engine` the seam to what reads
-//! bundles and writes slots.
+//! `state` is the pure machine, `slots` its orders as transitions of the boot state, `journal` its memory, `engine` the
+//! seam to what reads bundles and writes slots; `service` puts them together, `dbus` only translates.
 
+pub mod cli;
+pub mod config;
+pub mod dbus;
 pub mod engine;
+pub mod error;
 pub mod facts;
 pub mod health;
+pub mod install;
+pub mod journal;
 pub mod mark_good;
+pub mod night;
+pub mod power;
+pub mod service;
 pub mod slots;
 pub mod state;
 pub mod state_disk;
 pub mod status;
+pub mod time;

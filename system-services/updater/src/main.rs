@@ -1,40 +1,44 @@
-//! Marks the running slot good once the appliance is healthy, and shows the state of the slots.
+//! `updater serve` is the service behind `org.hearth.Updater1` and `de.pengutronix.rauc`; as `hearth-update`, and with any
+//! other verb, it is the command line of a person.
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use os_io::root::Root;
+use updater::config::{CONFIG_PATH, Config};
+use updater::install::SlotEngine;
+use updater::service::{Parts, Service};
+use updater::{cli, dbus, facts};
+use zbus::Connection;
 
-use updater::health::{self, Health};
-use updater::state_disk::StateDisk;
-use updater::{facts, mark_good, status};
-
-const HELP: &str = "\
-updater: the slots of this appliance
-
-Usage:
-  updater mark-good        give the running slot all its tries back once the page answers and all of root is intact
-  updater status [--json]  show both copies of the boot state and both slots
-";
+/// Tries to reach the bus, a second apart.
+const BUS_TRIES: u32 = 10;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match arguments[..] {
-        ["mark-good"] => mark_good(),
-        ["status"] => show_status(false),
-        ["status", "--json"] => show_status(true),
-        ["help" | "--help" | "-h"] => {
-            print!("{HELP}");
-            Ok(())
-        }
-        _ => {
-            eprint!("{HELP}");
-            return ExitCode::from(2);
+    let arguments: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // The engine, the health gate, the journal, the boot state: more at once only costs memory.
+        .max_blocking_threads(6)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("start the runtime: {error}");
+            return ExitCode::FAILURE;
         }
     };
-    match result {
+    let by_person = arguments
+        .first()
+        .is_some_and(|name| Path::new(name).ends_with("hearth-update"));
+    if by_person || words != ["serve"] {
+        return runtime.block_on(cli::run(&words));
+    }
+    match runtime.block_on(serve()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -43,32 +47,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn mark_good() -> anyhow::Result<()> {
+async fn serve() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_ansi(false)
+        .with_target(false)
+        .init();
     let root = Root::system();
     let facts = facts::read(&root)?;
     if let Some(reason) = facts::data_problem(&facts) {
         // The other slot would meet the same data: trying it heals nothing.
-        eprintln!("data is damaged, which is no fault of this slot: {reason}");
+        tracing::error!("data is damaged, which is no fault of this slot: {reason}");
     }
-    health::wait_for_page(&Health::default()).context("the slot is not marked good")?;
-    let checked = health::check_root(&root).context("the slot is not marked good")?;
-    println!(
-        "the page answers; {} MiB of the verified root are intact",
-        checked >> 20
-    );
-    let outcome = mark_good::mark_good(&StateDisk::at(&facts.bootstate_device), facts::running(&facts))?;
-    println!("{outcome}");
+    let engine = SlotEngine::new(root.clone(), &facts.disk, facts::running(&facts));
+    let bus = reach_bus().await;
+    let parts = Parts {
+        config: Config::read(&root.path(CONFIG_PATH))?,
+        root,
+        engine: Arc::new(engine),
+        bus: bus.clone(),
+    };
+    let (service, inbox) = Service::start(parts)?;
+    // A slot that works is marked good also when nobody can call.
+    if let Some(bus) = &bus
+        && let Err(error) = dbus::serve(bus, service.clone()).await
+    {
+        tracing::error!("the names on the system bus are not ours: {error}");
+    }
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("tell systemd that it runs")?;
+    service.run(inbox).await;
     Ok(())
 }
 
-fn show_status(json: bool) -> anyhow::Result<()> {
-    let facts = facts::read(&Root::system())?;
-    let store = StateDisk::at(Path::new(&facts.bootstate_device)).load()?;
-    let status = status::Status::new(&facts, &store);
-    if json {
-        println!("{}", serde_json::to_string(&status)?);
-    } else {
-        print!("{status}");
+async fn reach_bus() -> Option<Connection> {
+    for _ in 0..BUS_TRIES {
+        match Connection::system().await {
+            Ok(connection) => return Some(connection),
+            Err(error) => tracing::warn!("the system bus does not answer: {error}"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    Ok(())
+    None
 }

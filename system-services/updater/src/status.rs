@@ -49,6 +49,13 @@ pub struct SlotStatus {
     pub complete: bool,
 }
 
+/// Reads facts and boot state of this box, without the service.
+pub fn read() -> anyhow::Result<Status> {
+    let facts = crate::facts::read(&os_io::root::Root::system())?;
+    let store = crate::state_disk::StateDisk::at(&facts.bootstate_device).load()?;
+    Ok(Status::new(&facts, &store))
+}
+
 impl Status {
     /// From what was read.
     pub fn new(facts: &BootFacts, store: &Bootstate) -> Self {

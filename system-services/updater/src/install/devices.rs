@@ -150,7 +150,7 @@ fn partition(root: &Root, disk: &Path, name: &str) -> Result<PathBuf, DeviceErro
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A folder with sysfs entries and files for the slots' partitions of `/dev/vda`.

@@ -245,7 +245,7 @@ impl Https {
         Ok(read)
     }
 
-    fn from_tail(&self, buf: &mut [u8], offset: u64) -> bool {
+    fn read_tail(&self, buf: &mut [u8], offset: u64) -> bool {
         let begin = self.size - self.tail.len() as u64;
         let found = offset
             .checked_sub(begin)
@@ -280,7 +280,7 @@ impl ReadAt for Https {
         {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if self.from_tail(buf, offset) {
+        if self.read_tail(buf, offset) {
             return Ok(());
         }
         let mut done = 0;
@@ -509,7 +509,7 @@ mod tests {
             server.behave(behaviour);
             let before = file.fetched();
             let mut buf = vec![0; 1_000_000];
-            file.will_read(&[0..1_000_000]);
+            file.will_read(std::slice::from_ref(&(0..1_000_000)));
             file.read_exact_at(&mut buf, 0).unwrap();
             assert!(buf == bytes[..1_000_000]);
             assert_eq!(file.fetched() - before, 1_000_000, "no byte comes twice");

@@ -325,7 +325,7 @@ fn index(opened: &Opened, image: &Image) -> Result<Option<ChunkIndex>, EngineErr
     let Ok(file) = opened.bundle.file(&name) else {
         return Ok(None);
     };
-    file.will_read(&[0..file.size()]);
+    file.will_read(std::slice::from_ref(&(0..file.size())));
     let index = ChunkIndex::read(&file, &IndexLimits::default()).map_err(|error| {
         let kind = match &error {
             chunks::IndexError::Read(source) => reading(source),
@@ -349,7 +349,7 @@ fn index(opened: &Opened, image: &Image) -> Result<Option<ChunkIndex>, EngineErr
 /// The whole image, in order.
 fn copy<R: ReadAt>(image: &R, file: &mut SlotFile, meter: &Meter<'_>) -> Result<u64, EngineError> {
     let size = image.size();
-    image.will_read(&[0..size]);
+    image.will_read(std::slice::from_ref(&(0..size)));
     let mut piece = vec![0; PIECE];
     let mut at = 0;
     while at < size {

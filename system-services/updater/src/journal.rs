@@ -1,0 +1,390 @@
+//! The updater's notes on `data` (redb): the record and the history, one transaction for each `Persist`.
+//!
+//! The notes are no authority: what booted is what the boot manager says. So a journal that cannot be read is set aside and
+//! a new one begun, with a line in its history that says so.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ipc::updater::{HistoryEntry, Outcome};
+use redb::backends::InMemoryBackend;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::state::Record;
+
+/// Lines of the history that are kept.
+pub const MAX_HISTORY: usize = 200;
+/// Longest stored value that is read.
+const MAX_VALUE: usize = 1 << 20;
+/// A few kilobytes are stored; redb's default cache is for databases.
+const CACHE_BYTES: usize = 128 * 1024;
+const FORMAT: u32 = 1;
+
+const RECORD: TableDefinition<&str, &[u8]> = TableDefinition::new("record");
+const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
+const KEY: &str = "current";
+
+/// Why the journal failed.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// redb says no.
+    #[error("the journal {path}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// A damaged file cannot be moved out of the way.
+    #[error("set the damaged journal {path} aside")]
+    SetAside {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What is stored is not what this version writes.
+    #[error("the journal {path} is not understood: {problem}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored<T> {
+    format: u32,
+    value: T,
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Opens or begins the journal in `folder`. `opening` is a mark in a folder that is gone after a boot: it is there while
+    /// the journal is being opened, so that a file over which this program dies is opened only once.
+    ///
+    /// With a journal that was lost, the history's last line says so at `now_unix_s`.
+    pub fn open(folder: &Path, opening: &Path, now_unix_s: u64) -> Result<(Self, Record), JournalError> {
+        let path = folder.join("updater.redb");
+        let died = opening.exists();
+        // Best effort: without the mark a file that kills would be met again, and the slot's tries would count down.
+        let _ = fs::write(opening, b"");
+        let opened = if died {
+            Err(content(&path, "the updater died over it"))
+        } else {
+            Self::try_open(&path)
+        };
+        let result = match opened {
+            Ok(opened) => Ok(opened),
+            Err(error) if is_damage(&error) => Self::begin_anew(&path, &error, now_unix_s),
+            Err(error) => Err(error),
+        };
+        let _ = fs::remove_file(opening);
+        result
+    }
+
+    /// A journal that is forgotten with the process: for a box whose `data` takes nothing.
+    pub fn in_memory() -> Result<Self, JournalError> {
+        let path = PathBuf::from("in memory");
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(failed(&path))?;
+        Ok(Self { database, path })
+    }
+
+    fn try_open(path: &Path) -> Result<(Self, Record), JournalError> {
+        let mut database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(failed(path))?;
+        database.check_integrity().map_err(failed(path))?;
+        let journal = Self {
+            database,
+            path: path.into(),
+        };
+        journal.history()?;
+        let record = journal.record()?;
+        Ok((journal, record))
+    }
+
+    fn begin_anew(path: &Path, why: &JournalError, now_unix_s: u64) -> Result<(Self, Record), JournalError> {
+        let aside = path.with_extension("damaged");
+        tracing::error!("{why}; it is set aside as {}", aside.display());
+        fs::rename(path, &aside).map_err(|source| JournalError::SetAside {
+            path: path.into(),
+            source,
+        })?;
+        let (journal, record) = Self::try_open(path)?;
+        let entry = HistoryEntry {
+            unix_s: now_unix_s,
+            outcome: Outcome::JournalLost,
+            version: String::new(),
+            slot: String::new(),
+            sentence:
+                "The updater's notes were damaged and begin anew here; which system runs is not affected."
+                    .into(),
+        };
+        journal.persist(&record, &[entry])?;
+        Ok((journal, record))
+    }
+
+    fn record(&self) -> Result<Record, JournalError> {
+        let bytes = self.read(|database| {
+            let reading = database.begin_read()?;
+            let table = match reading.open_table(RECORD) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                other => other?,
+            };
+            Ok(table.get(KEY)?.map(|value| value.value().to_vec()))
+        })?;
+        bytes.map_or(Ok(Record::default()), |bytes| self.decode(&bytes))
+    }
+
+    /// Every line, oldest first.
+    pub fn history(&self) -> Result<Vec<HistoryEntry>, JournalError> {
+        let lines = self.read(|database| {
+            let reading = database.begin_read()?;
+            let table = match reading.open_table(HISTORY) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(vec![]),
+                other => other?,
+            };
+            let mut lines = vec![];
+            for line in table.iter()?.take(MAX_HISTORY) {
+                lines.push(line?.1.value().to_vec());
+            }
+            Ok(lines)
+        })?;
+        lines.iter().map(|bytes| self.decode(bytes)).collect()
+    }
+
+    /// Writes the record and adds the lines. When this returns, a pulled plug does not undo it; before, all of it or
+    /// nothing is there.
+    pub fn persist(&self, record: &Record, lines: &[HistoryEntry]) -> Result<(), JournalError> {
+        let value = self.encode(record)?;
+        let lines: Vec<Vec<u8>> = lines
+            .iter()
+            .map(|line| self.encode(line))
+            .collect::<Result<_, _>>()?;
+        self.read(|database| {
+            let mut writing = database.begin_write()?;
+            writing.set_durability(Durability::Immediate)?;
+            {
+                writing.open_table(RECORD)?.insert(KEY, value.as_slice())?;
+                let mut history = writing.open_table(HISTORY)?;
+                let next = history.last()?.map_or(0, |(key, _)| key.value() + 1);
+                for (number, line) in (next..).zip(&lines) {
+                    history.insert(number, line.as_slice())?;
+                }
+                while redb::ReadableTableMetadata::len(&history)? > MAX_HISTORY as u64 {
+                    history.pop_first()?;
+                }
+            }
+            writing.commit()?;
+            Ok(())
+        })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, JournalError> {
+        work(&self.database).map_err(failed(&self.path))
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, JournalError> {
+        let stored = Stored {
+            format: FORMAT,
+            value,
+        };
+        serde_json::to_vec(&stored).map_err(|e| content(&self.path, &e.to_string()))
+    }
+
+    fn decode<T: for<'a> Deserialize<'a>>(&self, bytes: &[u8]) -> Result<T, JournalError> {
+        decode(bytes).map_err(|problem| content(&self.path, &problem))
+    }
+}
+
+/// A stored value, strictly: a format of its own time, no key that is not known.
+fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
+    if bytes.len() > MAX_VALUE {
+        return Err(format!("{} bytes are too many", bytes.len()));
+    }
+    let stored: Stored<T> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    if stored.format != FORMAT {
+        return Err(format!("format {} is not known here", stored.format));
+    }
+    Ok(stored.value)
+}
+
+/// The record in the bytes that a journal stores; for the fuzz tests.
+pub fn decode_record(bytes: &[u8]) -> Result<Record, String> {
+    decode(bytes)
+}
+
+/// The bytes that a journal stores.
+pub fn encode_record(record: &Record) -> Result<Vec<u8>, String> {
+    let stored = Stored {
+        format: FORMAT,
+        value: record,
+    };
+    serde_json::to_vec(&stored).map_err(|e| e.to_string())
+}
+
+fn failed<E: Into<redb::Error>>(path: &Path) -> impl FnOnce(E) -> JournalError {
+    move |source| JournalError::Database {
+        path: path.into(),
+        source: Box::new(source.into()),
+    }
+}
+
+fn content(path: &Path, problem: &str) -> JournalError {
+    JournalError::Content {
+        path: path.into(),
+        problem: problem.into(),
+    }
+}
+
+/// Damage, and not a disk that is full or gone: then another file would fare no better.
+fn is_damage(error: &JournalError) -> bool {
+    match error {
+        JournalError::Content { .. } => true,
+        JournalError::SetAside { .. } => false,
+        JournalError::Database { source, .. } => match source.as_ref() {
+            redb::Error::Corrupted(_)
+            | redb::Error::UpgradeRequired(_)
+            | redb::Error::RepairAborted
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_) => true,
+            redb::Error::Io(io) => {
+                matches!(
+                    io.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                )
+            }
+            _ => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Bundle, State};
+
+    fn line(number: u64) -> HistoryEntry {
+        HistoryEntry {
+            unix_s: number,
+            outcome: Outcome::Failed,
+            version: String::new(),
+            slot: "b".into(),
+            sentence: "No.".into(),
+        }
+    }
+
+    fn good() -> Record {
+        Record {
+            state: State::Good {
+                slot: ipc::boot_facts::Slot::B,
+                bundle: Bundle::default(),
+            },
+            last_error: Some("Once.".into()),
+            ..Record::default()
+        }
+    }
+
+    fn open(folder: &Path) -> (Journal, Record) {
+        Journal::open(folder, &folder.join("opening"), 7).unwrap()
+    }
+
+    #[test]
+    fn what_was_persisted_is_there_after_a_restart_and_the_history_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, record) = open(folder.path());
+        assert_eq!(record, Record::default());
+        for number in 0..250 {
+            journal.persist(&good(), &[line(number)]).unwrap();
+        }
+        drop(journal);
+        let (journal, record) = open(folder.path());
+        assert_eq!(record, good());
+        let history = journal.history().unwrap();
+        assert_eq!(
+            (history.len(), history[0].unix_s, history[199].unix_s),
+            (MAX_HISTORY, 50, 249)
+        );
+    }
+
+    #[test]
+    fn a_damaged_journal_is_set_aside_and_the_new_one_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("updater.redb");
+        let (journal, _) = open(folder.path());
+        journal.persist(&good(), &[line(1)]).unwrap();
+        drop(journal);
+        let whole = fs::read(&path).unwrap();
+        let mut lost = 0;
+        let mut damages: Vec<Vec<u8>> =
+            vec![b"not a database".to_vec(), vec![0; 9000], whole[..5000].to_vec()];
+        // A bit here and there in what is used.
+        for at in (0..whole.len()).step_by(whole.len() / 97).chain(0..400) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            damages.push(damaged);
+        }
+        for damaged in damages {
+            fs::write(&path, damaged).unwrap();
+            let (journal, record) = open(folder.path());
+            let history = journal.history().unwrap();
+            if record == Record::default() {
+                lost += 1;
+                assert_eq!((history[0].outcome, history[0].unix_s), (Outcome::JournalLost, 7));
+                assert!(folder.path().join("updater.damaged").exists());
+            } else {
+                assert_eq!((record, history), (good(), vec![line(1)]));
+            }
+        }
+        assert!(lost >= 3, "{lost}");
+    }
+
+    #[test]
+    fn a_journal_that_killed_the_program_is_not_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path());
+        journal.persist(&good(), &[]).unwrap();
+        drop(journal);
+        fs::write(folder.path().join("opening"), "").unwrap();
+        let (journal, record) = open(folder.path());
+        assert_eq!(record, Record::default());
+        assert_eq!(journal.history().unwrap()[0].outcome, Outcome::JournalLost);
+        drop(journal);
+        assert_eq!(open(folder.path()).1, Record::default());
+    }
+
+    #[test]
+    fn values_of_another_format_or_with_unknown_keys_are_refused() {
+        let bytes = encode_record(&good()).unwrap();
+        assert_eq!(decode_record(&bytes).unwrap(), good());
+        let text = String::from_utf8(bytes).unwrap();
+        for (from, to) in [
+            ("\"format\":1", "\"format\":2"),
+            ("\"floor\"", "\"flour\""),
+            ("\"good\"", "\"fine\""),
+        ] {
+            assert!(
+                decode_record(text.replacen(from, to, 1).as_bytes()).is_err(),
+                "{to}"
+            );
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The service between bus, disk and engine: asks the machine, carries out its orders, answers.
+
+mod jobs;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use boot_state::Running;
+use ipc::boot_facts::BootFacts;
+use ipc::updater::{HistoryEntry, Progress, When};
+use os_io::root::Root;
+use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
+use zbus::Connection;
+
+use crate::config::Config;
+use crate::engine::{Access, BundleInfo, Engine, Source};
+use crate::error::{ServiceError, chain};
+use crate::health::{Checks, network};
+use crate::journal::Journal;
+use crate::slots;
+use crate::state::{Action, Event, InstallOptions, Mark, Record, Refused, State, Surroundings};
+use crate::state_disk::StateDisk;
+use crate::{facts, mark_good, night, power};
+
+use jobs::Jobs;
+pub use status::Snapshot;
+
+/// The service's folder on `data`.
+pub const STATE_FOLDER: &str = "/var/lib/hearth-updater";
+/// There while the journal is being opened; gone after a boot.
+const OPENING: &str = "/run/hearth-updater/opening-journal";
+/// How often the clock is told to the machine.
+const TICK: Duration = Duration::from_secs(30);
+
+/// What listeners hear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The record or the boot state changed.
+    Changed,
+    /// An installation went on.
+    Progress,
+    /// An installation ended.
+    Completed {
+        /// It succeeded.
+        ok: bool,
+        /// A sentence.
+        sentence: String,
+    },
+}
+
+/// What a service is made of.
+pub struct Parts {
+    /// Where `/` is.
+    pub root: Root,
+    /// The configuration.
+    pub config: Config,
+    /// Reads bundles, writes slots.
+    pub engine: Arc<dyn Engine>,
+    /// The system bus, when there is one.
+    pub bus: Option<Connection>,
+}
+
+/// Everything behind the bus interfaces.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    root: Root,
+    config: Config,
+    engine: Arc<dyn Engine>,
+    bus: Option<Connection>,
+    facts: BootFacts,
+    running: Running,
+    boot_id: String,
+    disk: StateDisk,
+    journal: Journal,
+    record: AsyncMutex<Record>,
+    /// Of the installation under way; in memory only, headers may be secrets.
+    access: Mutex<Access>,
+    progress: Mutex<Option<Progress>>,
+    jobs: Jobs,
+    notices: broadcast::Sender<Notice>,
+}
+
+/// What the running jobs have to say; [`Service::run`] hears it.
+pub struct Inbox(mpsc::UnboundedReceiver<(u64, Event)>);
+
+impl Service {
+    /// Reads boot facts and journal. Fails only without boot facts: then nothing is known about slots.
+    pub fn start(parts: Parts) -> Result<(Self, Inbox), ServiceError> {
+        let Parts {
+            root,
+            config,
+            engine,
+            bus,
+        } = parts;
+        let facts =
+            facts::read(&root).map_err(|e| ServiceError::failed("reading the facts of this boot", e))?;
+        let (journal, record) = open_journal(&root)?;
+        let boot_id = std::fs::read_to_string(root.path("/proc/sys/kernel/random/boot_id"))
+            // Then this start counts as a boot of its own.
+            .unwrap_or_else(|_| format!("start at {} s", now_unix_s()));
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let shared = Shared {
+            disk: StateDisk::at(root.path(&facts.bootstate_device)),
+            running: facts::running(&facts),
+            boot_id: boot_id.trim().into(),
+            root,
+            config,
+            engine,
+            bus,
+            facts,
+            journal,
+            record: AsyncMutex::new(record),
+            access: Mutex::default(),
+            progress: Mutex::default(),
+            jobs: Jobs::new(sender),
+            notices: broadcast::channel(256).0,
+        };
+        let service = Self {
+            shared: Arc::new(shared),
+        };
+        Ok((service, Inbox(receiver)))
+    }
+
+    /// Goes on from what the last run left, then hears jobs and clock. Never ends.
+    pub async fn run(&self, mut inbox: Inbox) {
+        self.tell(Event::BootObserved).await;
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                said = inbox.0.recv() => match said {
+                    Some((job, event)) if self.shared.jobs.is_current(job) => self.tell(event).await,
+                    Some(_) => {}
+                    None => return,
+                },
+                _ = ticks.tick() => self.tell(Event::TimePassed).await,
+            }
+        }
+    }
+
+    /// An event that nobody waits for.
+    async fn tell(&self, event: Event) {
+        match self.advance(event).await {
+            Ok(()) | Err(ServiceError::Refused(Refused::TooLate { .. })) => {}
+            Err(error) => tracing::error!("{}", chain(&error)),
+        }
+    }
+
+    /// Hears what happens from now on.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.shared.notices.subscribe()
+    }
+
+    /// Begins an installation.
+    pub async fn install(
+        &self,
+        source: Source,
+        options: InstallOptions,
+        access: Access,
+    ) -> Result<(), ServiceError> {
+        if let Some(reason) = facts::data_problem(&self.shared.facts) {
+            return Err(ServiceError::DataDamaged {
+                reason: reason.into(),
+            });
+        }
+        // Held over both: nobody comes between the question and the change.
+        let mut record = self.shared.record.lock().await;
+        let event = Event::InstallRequested { source, options };
+        record.step(event.clone(), &self.surroundings().await?)?;
+        *lock(&self.shared.access) = access;
+        self.advance_locked(&mut record, event).await
+    }
+
+    /// Looks at a bundle without installing it.
+    pub async fn inspect(&self, source: Source, access: Access) -> Result<BundleInfo, ServiceError> {
+        let Some(_one_at_a_time) = self.shared.jobs.try_engine() else {
+            return Err(Refused::Installing {
+                version: String::new(),
+            }
+            .into());
+        };
+        let engine = Arc::clone(&self.shared.engine);
+        Ok(blocking("reading the bundle", move || engine.inspect(&source, &access)).await??)
+    }
+
+    /// Gives up an installation, or one that waits.
+    pub async fn cancel(&self) -> Result<(), ServiceError> {
+        self.advance(Event::Cancelled).await
+    }
+
+    /// Says when the staged system is started.
+    pub async fn activate(&self, when: When) -> Result<(), ServiceError> {
+        self.advance(Event::ActivationRequested(when)).await
+    }
+
+    /// Goes back to the other slot.
+    pub async fn roll_back(&self) -> Result<(), ServiceError> {
+        self.advance(Event::RollbackRequested).await
+    }
+
+    /// Marks a slot.
+    pub async fn mark(&self, mark: Mark, slot: boot_state::Slot) -> Result<(), ServiceError> {
+        let slot = crate::state::slot_of_record(slot);
+        self.advance(Event::MarkRequested(mark, slot)).await
+    }
+
+    /// The slot that runs.
+    pub fn running(&self) -> Running {
+        self.shared.running
+    }
+
+    /// Every line of the history, oldest first.
+    pub async fn history(&self) -> Result<Vec<HistoryEntry>, ServiceError> {
+        let this = self.clone();
+        Ok(blocking("reading the history", move || this.shared.journal.history()).await??)
+    }
+
+    async fn advance(&self, event: Event) -> Result<(), ServiceError> {
+        let mut record = self.shared.record.lock().await;
+        self.advance_locked(&mut record, event).await
+    }
+
+    async fn advance_locked(&self, record: &mut Record, event: Event) -> Result<(), ServiceError> {
+        let (next, actions) = record.step(event, &self.surroundings().await?)?;
+        tracing::debug!(from = ?record.state, to = ?next.state, ?actions);
+        if next.state.phase() != record.state.phase() {
+            tracing::info!("{} -> {}", record.state.phase().name(), next.state.phase().name());
+        }
+        let mut failure = None;
+        for action in actions {
+            if let Err(error) = self.carry_out(record, &next, action).await {
+                failure = Some(error);
+                break;
+            }
+        }
+        // Without a `Persist` nothing changed.
+        if let Some(error) = &failure
+            && matches!(record.state, State::Downloading { .. } | State::Verifying { .. })
+        {
+            self.shared.jobs.say_failed(error);
+        }
+        self.notify(Notice::Changed);
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn carry_out(
+        &self,
+        record: &mut Record,
+        next: &Record,
+        action: Action,
+    ) -> Result<(), ServiceError> {
+        match action {
+            Action::Persist(entries) => {
+                let (this, value) = (self.clone(), next.clone());
+                blocking("writing the journal", move || {
+                    this.shared.journal.persist(&value, &entries)
+                })
+                .await??;
+                *record = next.clone();
+            }
+            Action::CheckBundle | Action::StreamImages | Action::ReadBack => self.start_job(&action, next)?,
+            Action::StopEngine => {
+                self.shared.jobs.stop();
+                *lock(&self.shared.progress) = None;
+            }
+            Action::RetryAfter(seconds) => self.shared.jobs.say_after(seconds, Event::RetryDue),
+            Action::StartHealthGate(gate) => self.start_health_gate(gate),
+            Action::Reboot => match &self.shared.bus {
+                Some(bus) => power::restart(bus)
+                    .await
+                    .map_err(|e| ServiceError::failed("asking systemd to restart", e))?,
+                None => tracing::error!("the box has to be restarted by hand: there is no message bus"),
+            },
+            Action::Finish { ok, sentence } => {
+                if ok {
+                    tracing::info!("{sentence}");
+                } else {
+                    tracing::error!("{sentence}");
+                }
+                *lock(&self.shared.progress) = None;
+                self.notify(Notice::Completed { ok, sentence });
+            }
+            Action::MarkGood => {
+                let this = self.clone();
+                let outcome = blocking("marking the slot good", move || {
+                    mark_good::mark_good(&this.shared.disk, this.shared.running)
+                })
+                .await??;
+                // A line that people and tests know.
+                println!("{outcome}");
+            }
+            Action::BeginInstall(_)
+            | Action::FinishInstall(_)
+            | Action::Activate(_)
+            | Action::Withdraw(_)
+            | Action::MarkBad(_) => {
+                let this = self.clone();
+                blocking("writing the boot state", move || this.write_boot_state(&action)).await??;
+            }
+        }
+        Ok(())
+    }
+
+    /// One order for the boot state; no write when nothing changes, which spares the card.
+    fn write_boot_state(&self, action: &Action) -> Result<(), ServiceError> {
+        let store = self.shared.disk.load()?;
+        let Some(next) = slots::transition(action, self.shared.running, store.state()) else {
+            return Ok(());
+        };
+        let next = next?;
+        if next != store.state() || store.is_default() {
+            self.shared.disk.write(&store.prepare(next))?;
+            tracing::info!("boot state: {action:?}");
+        }
+        Ok(())
+    }
+
+    async fn surroundings(&self) -> Result<Surroundings, ServiceError> {
+        let this = self.clone();
+        blocking("looking at the boot state", move || this.look_around()).await?
+    }
+
+    fn look_around(&self) -> Result<Surroundings, ServiceError> {
+        let shared = &self.shared;
+        let now_unix_s = now_unix_s();
+        let offset = night::utc_offset_s(&shared.root, now_unix_s);
+        Ok(Surroundings {
+            now_unix_s,
+            tonight_unix_s: night::next(now_unix_s, shared.config.night_hour, offset),
+            boot_id: shared.boot_id.clone(),
+            running: shared.running,
+            healed: shared.facts.healed,
+            boot: shared.disk.load()?.state(),
+            version: shared.facts.version.clone(),
+            compatible: self.compatible(),
+            network: network::observe(&shared.root),
+        })
+    }
+
+    /// What a bundle must be made for: as in the board's file.
+    pub fn compatible(&self) -> String {
+        format!("hearth-{}", self.shared.facts.board)
+    }
+
+    fn checks(&self) -> Checks {
+        let damaged = facts::data_problem(&self.shared.facts).is_some();
+        Checks {
+            config: self.shared.config.health.clone(),
+            root: self.shared.root.clone(),
+            state_folder: (!damaged).then(|| self.shared.root.path(STATE_FOLDER)),
+            bus: self.shared.bus.clone(),
+        }
+    }
+
+    fn notify(&self, notice: Notice) {
+        // Nobody listening is fine.
+        let _ = self.shared.notices.send(notice);
+    }
+}
+
+fn open_journal(root: &Root) -> Result<(Journal, Record), ServiceError> {
+    let (folder, opening): (PathBuf, PathBuf) = (root.path(STATE_FOLDER), root.path(OPENING));
+    if let Some(parent) = Path::new(&opening).parent() {
+        // systemd makes it (RuntimeDirectory=); without it the journal opens all the same.
+        let _ = std::fs::create_dir_all(parent);
+    }
+    match Journal::open(&folder, &opening, now_unix_s()) {
+        Ok(opened) => Ok(opened),
+        Err(error) => {
+            tracing::error!("{}; nothing is remembered over a restart", chain(&error));
+            Ok((Journal::in_memory()?, Record::default()))
+        }
+    }
+}
+
+fn now_unix_s() -> u64 {
+    UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+}
+
+/// A thread that panicked leaves a value that is still true.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs on a thread where it may block.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServiceError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| ServiceError::failed(what, e))
+}
