@@ -9,6 +9,7 @@ mod host;
 mod image;
 mod keys;
 mod lock;
+mod publish;
 mod qemu;
 mod run;
 mod test;
@@ -35,6 +36,7 @@ enum Verb {
     Verify(image::VerifyOptions),
     Flash(flash::Options),
     Bundle(Box<bundle::Options>),
+    Publish(Box<publish::Options>),
     Test(test::Options),
     Keys(keys::Options),
     Lock(lock::Options),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Verify(options) => image::verify(&options),
         Verb::Flash(options) => flash::flash(&options),
         Verb::Bundle(options) => bundle::bundle(&options),
+        Verb::Publish(options) => publish::publish(&options),
         Verb::Test(options) => test::test(&options),
         Verb::Keys(options) => keys::keys(&options),
         Verb::Lock(options) => lock::lock(&options),
