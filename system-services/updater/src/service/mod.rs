@@ -270,12 +270,7 @@ impl Service {
             }
             Action::RetryAfter(seconds) => self.shared.jobs.say_after(seconds, Event::RetryDue),
             Action::StartHealthGate(gate) => self.start_health_gate(gate),
-            Action::Reboot => match &self.shared.bus {
-                Some(bus) => power::restart(bus)
-                    .await
-                    .map_err(|e| ServiceError::failed("asking systemd to restart", e))?,
-                None => tracing::error!("the box has to be restarted by hand: there is no message bus"),
-            },
+            Action::Reboot => self.restart().await?,
             Action::Finish { ok, sentence } => {
                 if ok {
                     tracing::info!("{sentence}");
@@ -304,6 +299,23 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    async fn restart(&self) -> Result<(), ServiceError> {
+        const WHAT: &str = "asking systemd to restart";
+        let asked = match &self.shared.bus {
+            Some(bus) => power::restart(bus).await,
+            None => Err(zbus::Error::Failure("there is no system bus".into())),
+        };
+        match asked {
+            Err(error) if self.shared.root == Root::system() => {
+                tracing::warn!("{error}; asking systemd without the bus");
+                blocking(WHAT, power::restart_without_bus)
+                    .await?
+                    .map_err(|e| ServiceError::failed(WHAT, e))
+            }
+            asked => asked.map_err(|e| ServiceError::failed(WHAT, e)),
+        }
     }
 
     /// One order for the boot state; no write when nothing changes, which spares the card.
