@@ -317,3 +317,25 @@ fn showing_a_folder_says_which_index_is_refused() {
             .contains("holds no index")
     );
 }
+
+#[test]
+fn revocation_lists_travel_in_the_index_until_others_replace_them() {
+    let desk = Desk::new();
+    let crls = fs::read_to_string(desk.folder.path().join("keys/crl.pem")).unwrap();
+    let request = Request {
+        crls: Some(crls.clone()),
+        ..desk.request(&[&desk.bundle(PC, Some("1.1.0"))])
+    };
+    desk.perform(&request, 0).unwrap();
+    let renewed = desk.perform(&desk.request(&[]), 1).unwrap();
+    assert_eq!(renewed.index.crls, Some(crls));
+    let foreign = fs::read_to_string(Desk::new().folder.path().join("keys/crl.pem")).unwrap();
+    let wrong = Request {
+        crls: Some(foreign),
+        ..desk.request(&[])
+    };
+    assert!(
+        desk.refusal(&wrong, 2)
+            .contains("every box would refuse the new index")
+    );
+}
