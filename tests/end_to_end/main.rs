@@ -8,4 +8,5 @@ mod power_cuts;
 mod raspberry_pi;
 mod rauc;
 mod slots;
+mod updates;
 mod wizard;

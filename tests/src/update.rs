@@ -7,19 +7,24 @@ use anyhow::{Context, Result, bail};
 use board_support::Board;
 use board_support::qemu::Vm;
 use bundle::cms::UnixTime;
+use bundle::verity::hash_tree;
 use https_server::Server;
 use image_builder::bundle::{Request, Signer, make};
+use image_builder::cache::hex;
 use image_builder::update_keys;
 use serde_json::Value;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Slot};
 use crate::machine::artifact;
 use crate::shell;
 
 /// Where a guest sees the host's loopback (QEMU's user network).
 const HOST: &str = "10.0.2.2";
-/// Where the guest keeps the certificate of the server's authority.
-const AUTHORITY: &str = "/run/update-server.pem";
+/// Where the guest keeps the certificates of authorities of its own.
+const AUTHORITIES: &str = "/var/lib/hearth-updater/authorities.pem";
+
+/// Bytes of the root of [`Updates::make_foreign`].
+const FOREIGN_BYTES: usize = 16 << 20;
 
 /// What makes an update differ from the image that the machine runs.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +55,45 @@ impl Updates {
         })
     }
 
-    /// Makes a bundle.
+    /// Makes a bundle whose root is nothing but new bytes. It installs like any other; its system would not start.
+    pub fn make_foreign(&self, variant: &Variant<'_>) -> Result<PathBuf> {
+        self.make_from(variant, |disk, slot| {
+            let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+            let root: Vec<u8> = (0..FOREIGN_BYTES / 8)
+                .flat_map(|_| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state.to_le_bytes()
+                })
+                .collect();
+            let tree = hash_tree(&root)?;
+            disk.write("root-a", 0, &root)?;
+            disk.write("root-a", root.len() as u64, &tree.tree)?;
+            let words = slot
+                .command_line
+                .split(' ')
+                .map(|word| match word.split_once('=') {
+                    Some(("hearth.root-hash", _)) => format!("hearth.root-hash={}", hex(&tree.root)),
+                    Some(("hearth.root-salt", _)) => format!("hearth.root-salt={}", hex(&tree.salt)),
+                    Some(("hearth.root-blocks", _)) => format!("hearth.root-blocks={}", tree.data_blocks),
+                    _ => word.to_owned(),
+                });
+            slot.command_line = words.collect::<Vec<_>>().join(" ");
+            Ok(())
+        })
+    }
+
+    /// Makes a bundle of the system that the machine runs, under another version.
     pub fn make(&self, variant: &Variant<'_>) -> Result<PathBuf> {
+        self.make_from(variant, |_, _| Ok(()))
+    }
+
+    fn make_from(
+        &self,
+        variant: &Variant<'_>,
+        change: impl FnOnce(&Disk, &mut Slot) -> Result<()>,
+    ) -> Result<PathBuf> {
         let copy = self.folder.path().join("variant.img");
         let disk = Disk::copy(&self.image, &copy, 0, &self.board)?;
         let mut slot = disk.slot('a')?;
@@ -61,6 +103,7 @@ impl Updates {
             .trim_end()
             .to_owned();
         slot.set_version(variant.version);
+        change(&disk, &mut slot)?;
         disk.set_slot('a', &slot)?;
         let bundle = self.folder.path().join(format!("{}.raucb", variant.version));
         let (keys, _) = update_keys::development()?;
@@ -94,15 +137,10 @@ impl Updates {
     pub fn trust(&self, vm: &mut Vm) -> Result<()> {
         for (number, line) in self.server.authority_pem().lines().enumerate() {
             let into = if number == 0 { ">" } else { ">>" };
-            shell::run(vm, &format!("echo '{line}' {into} {AUTHORITY}"), 30)?;
+            shell::run(vm, &format!("echo '{line}' {into} {AUTHORITIES}"), 30)?;
         }
         Ok(())
     }
-}
-
-/// `hearth-update install` with the server's authority.
-pub fn install_command(url: &str, more: &str) -> String {
-    format!("hearth-update install {url} --ca {AUTHORITY} {more}")
 }
 
 /// `hearth-update status --json`.

@@ -9,6 +9,7 @@ pub mod dbus;
 pub mod engine;
 pub mod error;
 pub mod facts;
+pub mod firmware;
 pub mod health;
 pub mod install;
 pub mod journal;

@@ -122,6 +122,22 @@ impl Active {
     }
 }
 
+/// The FAT partition that starts everything, which both slots share. Opened for writing it is for nobody else.
+pub fn firmware(root: &Root, disk: &Path, write: bool) -> Result<(PathBuf, File), DeviceError> {
+    let path = partition(root, disk, "firmware")?;
+    let flags = if write { OFlags::EXCL } else { OFlags::empty() };
+    let file = File::options()
+        .read(true)
+        .write(write)
+        .custom_flags(flags.bits().cast_signed())
+        .open(&path)
+        .map_err(|source| DeviceError::Open {
+            path: path.clone(),
+            source,
+        })?;
+    Ok((path, file))
+}
+
 fn read_only(path: &Path) -> Result<File, DeviceError> {
     File::open(path).map_err(|source| DeviceError::Open {
         path: path.to_owned(),
@@ -158,7 +174,13 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::at(folder.path());
         fs::create_dir_all(root.path("/dev")).unwrap();
-        for (number, name) in (3..).zip(["boot-a", "boot-b", "root-a", "root-b"]) {
+        for (number, name) in [
+            (1, "firmware"),
+            (3, "boot-a"),
+            (4, "boot-b"),
+            (5, "root-a"),
+            (6, "root-b"),
+        ] {
             let sysfs = root.path(format!("/sys/block/vda/vda{number}"));
             fs::create_dir_all(&sysfs).unwrap();
             fs::write(

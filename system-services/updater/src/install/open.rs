@@ -21,6 +21,8 @@ use crate::engine::{Access, EngineError, EngineErrorKind, Source};
 
 /// The certificates of public authorities.
 const PUBLIC_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Certificates of authorities for servers of one's own, beside the public ones.
+const OWN_AUTHORITIES: &str = "/var/lib/hearth-updater/authorities.pem";
 /// Revocation lists that came with a channel after the image was made.
 pub const NEWER_CRLS: &str = "/var/lib/hearth-updater/crl.pem";
 /// Certificates and lists are some kilobytes.
@@ -108,10 +110,10 @@ fn options(root: &Root, url: &str, access: &Access) -> Result<Options, EngineErr
         ));
     }
     let authorities = match &access.tls_authorities {
-        Some(path) => root.path(path),
-        None => root.path(PUBLIC_AUTHORITIES),
+        Some(path) => pem(&root.path(path))?,
+        None => authorities(root)?,
     };
-    let mut options = Options::new(url, pem(&authorities)?);
+    let mut options = Options::new(url, authorities);
     for line in &access.headers {
         let (name, value) = line
             .split_once(':')
@@ -121,6 +123,19 @@ fn options(root: &Root, url: &str, access: &Access) -> Result<Options, EngineErr
             .push((name.trim().to_owned(), value.trim().to_owned()));
     }
     Ok(options)
+}
+
+/// The public authorities, and those of the owner's own servers.
+fn authorities(root: &Root) -> Result<String, EngineError> {
+    let mut text = String::new();
+    for path in [PUBLIC_AUTHORITIES, OWN_AUTHORITIES] {
+        let path = root.path(path);
+        if path.exists() {
+            text.push_str(&pem(&path)?);
+            text.push('\n');
+        }
+    }
+    Ok(text)
 }
 
 /// What this appliance trusts: the image's keyring and revocation lists, and newer lists of a channel.

@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::slots;
 use crate::state::{Action, Event, InstallOptions, Mark, Record, Refused, State, Surroundings};
 use crate::state_disk::StateDisk;
-use crate::{facts, mark_good, night, power};
+use crate::{facts, firmware, mark_good, night, power};
 
 use jobs::Jobs;
 pub use status::Snapshot;
@@ -288,6 +288,7 @@ impl Service {
                 .await??;
                 // A line that people and tests know.
                 println!("{outcome}");
+                self.renew_firmware();
             }
             Action::BeginInstall(_)
             | Action::FinishInstall(_)
@@ -299,6 +300,23 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// Only a system that was just marked good gets here. Nobody waits for it, and a cut does no harm: at the next start
+    /// it goes on.
+    fn renew_firmware(&self) {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || {
+            match firmware::renew(&this.shared.root, Path::new(&this.shared.facts.disk)) {
+                Ok(changes) => {
+                    for change in changes {
+                        tracing::info!("boot partition: {} {:?}", change.path, change.kind);
+                    }
+                }
+                // The box runs, and started with what is there.
+                Err(error) => tracing::error!("the boot partition stays as it is: {}", chain(&error)),
+            }
+        });
     }
 
     async fn restart(&self) -> Result<(), ServiceError> {

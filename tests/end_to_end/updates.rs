@@ -1,0 +1,218 @@
+//! Whole updates through the real boot chain: install, restart, prove itself, stay or go back.
+
+use anyhow::{Result, ensure};
+use hearth_tests::machine::TestMachine;
+use hearth_tests::shell;
+use hearth_tests::update::{Updates, Variant, status, wait_for};
+use serde_json::Value;
+
+/// Seconds until a slot is marked good after the page is up, on a loaded machine.
+const GOOD: u64 = 240;
+
+/// A machine that runs and is marked good, and a server that it trusts.
+fn ready(name: &str, board: Board) -> Result<(TestMachine, Updates)> {
+    let (mut machine, updates) = match board {
+        Board::Arm => (
+            TestMachine::qemu_arm64(name)?,
+            Updates::for_board("qemu-arm64", "hearth-qemu-arm64-dev.img")?,
+        ),
+        Board::Pc => (
+            TestMachine::pc_x86_64(name)?,
+            Updates::for_board("pc-x86_64", "hearth-pc-x86_64-dev.img")?,
+        ),
+    };
+    machine.start()?;
+    machine.expect_page(240)?;
+    machine.expect("is marked good", GOOD)?;
+    updates.trust(machine.vm()?)?;
+    Ok((machine, updates))
+}
+
+#[derive(Clone, Copy)]
+enum Board {
+    Arm,
+    Pc,
+}
+
+fn text<'a>(status: &'a Value, key: &str) -> &'a str {
+    status[key].as_str().unwrap_or_default()
+}
+
+fn running(status: &Value) -> &str {
+    status["slots"]
+        .as_array()
+        .and_then(|slots| slots.iter().find(|s| s["running"] == true))
+        .and_then(|s| s["slot"].as_str())
+        .unwrap_or_default()
+}
+
+/// Installs, and returns once it is installed and waits for its start.
+fn install(machine: &mut TestMachine, source: &str) -> Result<String> {
+    shell::run(machine.vm()?, &format!("hearth-update install {source}"), 400)
+}
+
+fn restart(machine: &mut TestMachine) -> Result<()> {
+    shell::run(machine.vm()?, "hearth-update activate now", 60).map(drop)
+}
+
+/// Waits until the box runs `version` from `slot` and the updater is in `phase`.
+fn settle(machine: &mut TestMachine, version: &str, slot: &str, phase: &str, seconds: u64) -> Result<Value> {
+    wait_for(
+        machine.vm()?,
+        &format!("{phase}, version {version} in slot {slot}"),
+        seconds,
+        |s| text(s, "version") == version && running(s) == slot && text(s, "phase") == phase,
+    )
+}
+
+fn good_update(name: &str, board: Board) -> Result<()> {
+    let (mut machine, updates) = ready(name, board)?;
+    let url = updates.serve(&Variant {
+        version: "0.2.0",
+        words: "",
+    })?;
+    let before = updates.server.sent();
+    let said = install(&mut machine, &url)?;
+    let fetched = updates.server.sent() - before;
+    ensure!(said.contains("0.2.0"), "{said}");
+    // The root is the one that runs: a delta needs some kilobytes of the bundle's megabytes.
+    println!("{fetched} bytes were fetched");
+    ensure!(fetched < 2 << 20, "{fetched} bytes were fetched");
+    restart(&mut machine)?;
+    machine.expect("Hearth boot manager: slot b", 240)?;
+    settle(&mut machine, "0.2.0", "b", "good", 400)?;
+    let history = shell::run(machine.vm()?, "hearth-update history", 60)?;
+    ensure!(history.contains("0.2.0"), "{history}");
+    Ok(())
+}
+
+#[test]
+fn an_update_is_installed_started_and_kept_on_arm() -> Result<()> {
+    good_update("update-arm", Board::Arm)
+}
+
+#[test]
+fn an_update_is_installed_started_and_kept_on_a_pc() -> Result<()> {
+    good_update("update-pc", Board::Pc)
+}
+
+/// Installs an update that is of no use; the box must come back with the old one and say why.
+fn bad_update(name: &str, board: Board, words: &str, says: &str) -> Result<()> {
+    let (mut machine, updates) = ready(name, board)?;
+    let url = updates.serve(&Variant {
+        version: "0.2.0",
+        words,
+    })?;
+    install(&mut machine, &url)?;
+    restart(&mut machine)?;
+    machine.expect("Hearth boot manager: slot b", 240)?;
+    // The machine is restarted by the kernel, the watchdog or the health gate; the boot manager falls back.
+    let status = settle(&mut machine, "0.1.0", "a", "rolled-back", 900)?;
+    let reason = text(&status, "reason");
+    println!("{name}: {reason}");
+    ensure!(reason.contains(says), "{reason}");
+    // The same bundle is not tried again by itself.
+    let again = install(&mut machine, &url)?;
+    ensure!(again.contains("failed"), "{again}");
+    ensure!(text(&hearth_tests::update::status(machine.vm()?)?, "phase") == "rolled-back");
+    Ok(())
+}
+
+#[test]
+fn an_update_whose_kernel_panics_is_rolled_back() -> Result<()> {
+    bad_update("update-panic", Board::Arm, "rdinit=/nonexistent", "did not start")
+}
+
+#[test]
+fn an_update_that_hangs_is_rolled_back() -> Result<()> {
+    bad_update("update-hang", Board::Arm, "hearth.test=hang", "did not start")
+}
+
+#[test]
+fn an_update_without_its_page_is_rolled_back() -> Result<()> {
+    bad_update("update-page", Board::Arm, "hearth.test=mask-web", "page")
+}
+
+#[test]
+fn an_update_without_its_page_is_rolled_back_on_a_pc() -> Result<()> {
+    bad_update("update-page-pc", Board::Pc, "hearth.test=mask-web", "page")
+}
+
+#[test]
+fn an_update_without_network_is_rolled_back() -> Result<()> {
+    bad_update(
+        "update-network",
+        Board::Arm,
+        "hearth.test=mask-network",
+        "network",
+    )
+}
+
+#[test]
+fn an_update_that_fills_the_data_partition_is_rolled_back() -> Result<()> {
+    bad_update("update-full", Board::Arm, "hearth.test=fill-data", "data")
+}
+
+#[test]
+fn ten_updates_in_a_row_and_the_way_back_by_hand() -> Result<()> {
+    let (mut machine, updates) = ready("update-ten", Board::Arm)?;
+    let mut slot = "a";
+    for number in 1..=10 {
+        let version = format!("1.0.{number}");
+        let url = updates.serve(&Variant {
+            version: &version,
+            words: "",
+        })?;
+        install(&mut machine, &url)?;
+        restart(&mut machine)?;
+        slot = if slot == "a" { "b" } else { "a" };
+        settle(&mut machine, &version, slot, "good", 400)?;
+        println!("{version} in slot {slot}");
+    }
+    shell::run(machine.vm()?, "hearth-update rollback", 60)?;
+    let status = wait_for(machine.vm()?, "the version before", 400, |s| {
+        text(s, "version") == "1.0.9" && running(s) == "b"
+    })?;
+    println!("back: {}", text(&status, "phase"));
+    Ok(())
+}
+
+#[test]
+fn a_download_that_the_plug_cut_goes_on_with_what_is_missing() -> Result<()> {
+    let (mut machine, updates) = ready("update-cut", Board::Arm)?;
+    // Nothing in the box has these bytes, so all of them must come.
+    let bundle = updates.make_foreign(&Variant {
+        version: "0.2.0",
+        words: "",
+    })?;
+    let size = std::fs::metadata(&bundle)?.len();
+    let url = updates.serve_file(&bundle)?;
+    updates.server.behave(https_server::Behaviour {
+        bytes_per_second: Some(1 << 20),
+        ..Default::default()
+    });
+    let before = updates.server.sent();
+    shell::run(
+        machine.vm()?,
+        &format!("hearth-update install {url} --no-wait"),
+        60,
+    )?;
+    while updates.server.sent() - before < size / 2 {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    machine.stop();
+    let first = updates.server.sent() - before;
+    updates.server.behave(https_server::Behaviour::default());
+    machine.start()?;
+    // It goes on by itself.
+    wait_for(machine.vm()?, "staged", 600, |s| text(s, "phase") == "staged")?;
+    let second = updates.server.sent() - before - first;
+    println!("{size} bytes: {first} before the cut, {second} after it");
+    ensure!(
+        first + second < size + size / 8,
+        "{first} bytes came before the cut and {second} after it, of {size}"
+    );
+    let status = status(machine.vm()?)?;
+    ensure!(running(&status) == "a" && text(&status, "version") == "0.1.0");
+    Ok(())
+}
