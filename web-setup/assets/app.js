@@ -6,11 +6,10 @@
   const put = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 
   // A second tap must not send a form twice.
-  for (const form of all("form[data-once]")) {
-    form.addEventListener("submit", () => {
-      setTimeout(() => all("button", form).forEach((button) => { if (button.type === "submit") button.disabled = true; }), 0);
-    });
-  }
+  document.addEventListener("submit", ({ target: form }) => {
+    if (!form.matches("form[data-once]")) return;
+    setTimeout(() => all("button", form).forEach((button) => { if (button.type === "submit") button.disabled = true; }), 0);
+  });
   // A page that comes back out of the browser's memory would show buttons that are off.
   addEventListener("pageshow", (event) => {
     if (event.persisted) all("button[disabled]").forEach((button) => { button.disabled = false; });
@@ -157,50 +156,16 @@
     setTimeout(ask, 1000);
   }
 
-  // The overview, live.
-  const grid = one("[data-events]");
-  if (grid && "EventSource" in window) {
-    const state = one("[data-live-state]");
-    const say = (word, lost) => {
-      state.hidden = false;
-      state.classList.toggle("lost", lost);
-      if (state.textContent !== state.dataset[word]) state.textContent = state.dataset[word];
-    };
-    let source;
-    const start = () => {
-      if (source) return;
-      source = new EventSource(grid.dataset.events);
-      source.addEventListener("open", () => say("live", false));
-      source.addEventListener("error", () => say("paused", true));
-      source.addEventListener("ended", () => { source.close(); say("ended", true); });
-      source.addEventListener("parts", (event) => {
-        for (const [id, html] of Object.entries(JSON.parse(event.data))) {
-          const part = document.getElementById(id);
-          // What a person is about to press must not be taken from under the finger.
-          if (!part || part.contains(document.activeElement)) continue;
-          const open = one("details", part)?.open;
-          part.innerHTML = html;
-          const details = one("details", part);
-          if (details && open) details.open = true;
-        }
-      });
-    };
-    const stop = () => { source?.close(); source = undefined; };
-    // A page in the background asks for nothing.
-    document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
-    addEventListener("pagehide", stop);
-    start();
-  }
-
   // Waiting for a restart: the box says with each answer which start it is.
-  const wait = one("[data-wait-boot]");
-  if (wait) {
+  function watchRestart(wait) {
+    if (!wait) return;
     const status = one("[data-wait-status]", wait);
     const link = one("[data-wait-link]", wait);
     const say = (text) => { if (status.textContent !== text) status.textContent = text; };
     const began = Date.now();
     link.hidden = true;
     const look = async () => {
+      if (!wait.isConnected) return;
       const give = new AbortController();
       const timer = setTimeout(() => give.abort(), 4000);
       try {
@@ -226,4 +191,73 @@
     };
     setTimeout(look, 1500);
   }
+
+  // Live pages.
+  const grid = one("[data-events]");
+  if (grid && "EventSource" in window) {
+    const state = one("[data-live-state]");
+    const say = (word, lost) => {
+      // While the box restarts, the page says so itself.
+      state.hidden = lost && !!one("[data-wait-boot]");
+      state.classList.toggle("lost", lost);
+      if (state.textContent !== state.dataset[word]) state.textContent = state.dataset[word];
+    };
+    let source, again;
+    // The stream was refused: after a restart of the box nobody is logged in, so the page is asked for anew; else later.
+    const refused = async () => {
+      try {
+        const answer = await fetch("/health", { cache: "no-store" });
+        const boot = answer.headers.get("hearth-boot");
+        if (boot && boot !== grid.dataset.boot && !one("[data-wait-boot]")) return location.reload();
+      } catch { /* not there yet */ }
+      again = setTimeout(() => { source = undefined; start(); }, 5000);
+    };
+    const start = () => {
+      if (source) return;
+      source = new EventSource(grid.dataset.events);
+      source.addEventListener("open", () => say("live", false));
+      source.addEventListener("error", () => {
+        say("paused", true);
+        if (source?.readyState === EventSource.CLOSED) refused();
+      });
+      source.addEventListener("ended", () => { source.close(); say("ended", true); });
+      source.addEventListener("parts", (event) => {
+        for (const [id, html] of Object.entries(JSON.parse(event.data))) waiting.set(id, html);
+        renew();
+      });
+    };
+    const waiting = new Map();
+    let later;
+    const renew = () => {
+      clearTimeout(later);
+      for (const [id, html] of waiting) {
+        const part = document.getElementById(id);
+        if (part && !replace(part, html)) continue;
+        waiting.delete(id);
+      }
+      if (waiting.size) later = setTimeout(renew, 400);
+    };
+    // What a person is about to press is not taken from under the finger: then it is tried again in a moment.
+    const replace = (part, html) => {
+      if (part.matches(":active")) return false;
+      const focused = part.contains(document.activeElement) ? document.activeElement : null;
+      const fresh = document.createElement("template");
+      fresh.innerHTML = html;
+      const same = focused && focused.dataset.testid && one(`[data-testid="${focused.dataset.testid}"]`, fresh.content);
+      if (focused && !same && !one("[data-wait-boot]", fresh.content)) return false;
+      const open = one("details", part)?.open;
+      part.replaceChildren(fresh.content);
+      const details = one("details", part);
+      if (details && open) details.open = true;
+      same?.focus({ preventScroll: true });
+      watchRestart(one("[data-wait-boot]", part));
+      return true;
+    };
+    const stop = () => { clearTimeout(again); source?.close(); source = undefined; };
+    // A page in the background asks for nothing.
+    document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+    addEventListener("pagehide", stop);
+    start();
+  }
+  watchRestart(one("[data-wait-boot]"));
 })();

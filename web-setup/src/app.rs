@@ -19,6 +19,8 @@ use crate::system::Root;
 use crate::system::kernel;
 use crate::system::sampler::Sampler;
 use crate::system::services::ServiceManager;
+use crate::updater::Updater;
+use crate::updates::Updates;
 
 /// Dashboards that are live at the same time.
 pub const MAX_STREAMS: usize = 8;
@@ -31,6 +33,8 @@ pub struct App {
     pub root: Root,
     /// Changes that need root.
     pub provisioner: Arc<dyn Provisioner>,
+    /// What is installed and installing.
+    pub updates: Arc<Updates>,
     /// Snapshots of the appliance.
     pub sampler: Arc<Sampler>,
     /// The draft of setup and the list of starts.
@@ -51,11 +55,13 @@ impl App {
         root: Root,
         state_folder: &Path,
         provisioner: Arc<dyn Provisioner>,
+        updater: Arc<dyn Updater>,
         services: Arc<dyn ServiceManager>,
     ) -> Arc<Self> {
         let store = Store::new(state_folder);
         Arc::new(Self {
             sampler: Arc::new(Sampler::new(root.clone(), provisioner.clone(), services)),
+            updates: Arc::new(Updates::new(updater, store.clone())),
             desk: Arc::new(Desk::new(root.clone(), store.clone(), provisioner.clone())),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             logins: Semaphore::new(MAX_WAITING_LOGINS),
@@ -95,6 +101,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(routes::dashboard::page))
         .route("/events", get(routes::events::stream))
         .route("/storage/grow", axum::routing::post(routes::dashboard::grow))
+        .merge(routes::updates::routes())
         .route("/device", get(routes::device::page))
         .route("/device/reboot", axum::routing::post(routes::device::reboot))
         .route(

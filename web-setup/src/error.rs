@@ -10,6 +10,7 @@ use crate::pages::{self, Notice};
 use crate::provisioner::CallError;
 use crate::setup::desk::DeskError;
 use crate::strings::{Strings, fill, strings};
+use crate::updater::UpdaterError;
 
 /// The end of a request that did not get its page.
 #[derive(Debug)]
@@ -75,6 +76,16 @@ pub fn call_problem(t: &Strings, error: &CallError) -> String {
         CallError::Refused { message, .. } if !message.is_empty() => message.clone(),
         CallError::Refused { .. } => t.unavailable_lead.into(),
         CallError::Unreachable(why) => format!("{}: {why}", t.call_absent),
+    }
+}
+
+/// What a person is told of a change that the updater did not make.
+pub fn updater_problem(t: &Strings, error: &UpdaterError) -> String {
+    match error {
+        UpdaterError::Refused { message, .. } if !message.is_empty() => message.clone(),
+        UpdaterError::Refused { .. } => t.unavailable_lead.into(),
+        UpdaterError::Unknown => t.upd_check_unknown.into(),
+        UpdaterError::Unreachable(why) => format!("{}: {why}", t.upd_no_answer),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::provisioner::Provisioner;
 use crate::provisioner::fake::{Fake, Mood};
 use crate::secret;
 use crate::system::{Root, sample};
+use crate::updater;
+
+mod updates;
 
 const PASSWORD: &str = "tulip oven gravel 42";
 
@@ -23,6 +26,7 @@ struct Appliance {
     _folder: tempfile::TempDir,
     root: Root,
     fake: Arc<Fake>,
+    updater: Arc<updater::fake::Fake>,
     app: Arc<App>,
 }
 
@@ -81,11 +85,19 @@ impl Appliance {
         let root = Root::new(folder.path());
         sample::write(&root).unwrap();
         let fake = Arc::new(Fake::new(root.clone(), Duration::ZERO));
-        let app = App::new(root.clone(), folder.path(), fake.clone(), Arc::new(sample::Units));
+        let updater = Arc::new(updater::fake::Fake::default());
+        let app = App::new(
+            root.clone(),
+            folder.path(),
+            fake.clone(),
+            updater.clone(),
+            Arc::new(sample::Units),
+        );
         Self {
             _folder: folder,
             root,
             fake,
+            updater,
             app,
         }
     }
@@ -98,6 +110,7 @@ impl Appliance {
             self.root.clone(),
             &folder,
             self.fake.clone(),
+            self.updater.clone(),
             Arc::new(sample::Units),
         );
     }

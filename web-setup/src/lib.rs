@@ -1,11 +1,12 @@
 //! The wizard and the dashboard of the appliance: the only thing that listens on TCP, unprivileged, server-rendered.
 //!
-//! Pure state: [`setup::machine`], [`session`], [`attempts`], [`form`]. The world: [`provisioner`] and [`system`]. Between
+//! Pure state: [`setup::machine`], [`session`], [`attempts`], [`form`]. The world: [`provisioner`], [`updater`] and [`system`]. Between
 //! them: [`routes`]. What people read: [`strings`].
 
 pub mod app;
 pub mod attempts;
 pub mod bus;
+pub mod clock;
 pub mod config;
 pub mod cookies;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod guard;
 pub mod lock;
 pub mod pages;
 pub mod password;
+pub mod prose;
 pub mod provisioner;
 pub mod request;
 pub mod routes;
@@ -24,6 +26,8 @@ pub mod session;
 pub mod setup;
 pub mod strings;
 pub mod system;
+pub mod updater;
+pub mod updates;
 
 #[cfg(test)]
 mod http_tests;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use ipc::provisioner::{StorageStatus, WireError};
+use ipc::settings::UpdatePolicy;
 use thiserror::Error;
 use zbus::OwnedFd;
 
@@ -56,6 +57,8 @@ pub trait Provisioner: Send + Sync {
     fn has_administrator(&self) -> Answer<'_, bool>;
     /// Finishes setup in one atomic write; `request` is [`ipc::settings::SetupRequest`] as TOML.
     fn complete_setup<'a>(&'a self, request: &'a str) -> Answer<'a, ()>;
+    /// Says when updates are installed; refused before setup is finished.
+    fn set_update_policy(&self, policy: UpdatePolicy) -> Answer<'_, ()>;
     /// Starts growing `data`; idempotent.
     fn grow_data(&self) -> Answer<'_, ()>;
     /// The disk and the data file system.
@@ -80,6 +83,7 @@ trait Provisioner1 {
     fn verify_password(&self, name: &str, password: &str) -> zbus::Result<bool>;
     fn has_administrator(&self) -> zbus::Result<bool>;
     fn complete_setup(&self, request: &str) -> zbus::Result<()>;
+    fn set_update_policy(&self, policy: &str) -> zbus::Result<()>;
     fn grow_data(&self) -> zbus::Result<()>;
     fn storage_status(&self) -> zbus::Result<String>;
     fn diagnosis(&self) -> zbus::Result<OwnedFd>;
@@ -168,6 +172,12 @@ impl Provisioner for OverBus {
         Box::pin(self.call(async move |p: Provisioner1Proxy<'static>| p.complete_setup(request).await))
     }
 
+    fn set_update_policy(&self, policy: UpdatePolicy) -> Answer<'_, ()> {
+        Box::pin(
+            self.call(async move |p: Provisioner1Proxy<'static>| p.set_update_policy(policy.name()).await),
+        )
+    }
+
     fn grow_data(&self) -> Answer<'_, ()> {
         Box::pin(self.call(async move |p: Provisioner1Proxy<'static>| p.grow_data().await))
     }
@@ -238,6 +248,12 @@ mod tests {
             true
         }
         fn complete_setup(&self, _request: String) {}
+        fn set_update_policy(&self, policy: String) -> Result<(), Refusal> {
+            if policy == "manual" {
+                return Ok(());
+            }
+            Err(Refusal::AlreadyProvisioned(policy))
+        }
         fn grow_data(&self) {}
         fn storage_status(&self) -> String {
             "{\"disk\":\"/dev/x\",\"disk_bytes\":9,\"data_bytes\":5,\"data_free_bytes\":4,\"growth\":{\"phase\":\"complete\"}}".into()
@@ -278,6 +294,7 @@ mod tests {
         assert_eq!(bundle, "bundle");
         for done in [
             p.complete_setup("x").await,
+            p.set_update_policy(UpdatePolicy::Manual).await,
             p.grow_data().await,
             p.power_off().await,
             p.reboot().await,

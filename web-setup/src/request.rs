@@ -9,6 +9,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use ipc::settings::{TimeZone, UpdatePolicy};
 
 use crate::app::App;
 use crate::cookies;
@@ -97,6 +98,10 @@ pub struct Person {
     token: String,
     /// Name of the box.
     pub host_name: String,
+    /// Its time zone.
+    pub time_zone: TimeZone,
+    /// When updates are installed.
+    pub update_policy: UpdatePolicy,
 }
 
 impl Person {
@@ -136,6 +141,8 @@ impl FromRequestParts<Arc<App>> for Person {
         Ok(Self {
             token: token.to_owned(),
             host_name: settings.host_name.as_str().to_owned(),
+            time_zone: settings.time_zone,
+            update_policy: settings.update_policy,
         })
     }
 }

@@ -16,6 +16,7 @@ use crate::server;
 use crate::setup::desk::now;
 use crate::system::services::Systemd;
 use crate::system::{ClockState, Root, boots, kernel};
+use crate::updater;
 
 /// The parts of the real appliance. Nothing is connected yet.
 pub fn appliance(config: &Config) -> Arc<App> {
@@ -24,6 +25,7 @@ pub fn appliance(config: &Config) -> Arc<App> {
         Root::new("/"),
         &config.state_folder,
         Arc::new(OverBus::new(bus.clone())),
+        Arc::new(updater::OverBus::new(bus.clone())),
         Arc::new(Systemd::new(bus)),
     )
 }
@@ -42,8 +44,11 @@ pub fn demo() -> std::io::Result<(Arc<App>, tempfile::TempDir)> {
         std::fs::write(root.join("/usr/share/zoneinfo/tzdata.zi"), zones)?;
     }
     let fake = Arc::new(Fake::new(root.clone(), Duration::from_secs(20)));
+    let updater = Arc::new(updater::fake::Fake::default());
+    updater.set(updater::sample::status(updater::sample::Scene::Available, now()));
+    updater.set_history(updater::sample::history(now()));
     Ok((
-        App::new(root, folder.path(), fake, Arc::new(sample::Units)),
+        App::new(root, folder.path(), fake, updater, Arc::new(sample::Units)),
         folder,
     ))
 }

@@ -1,11 +1,15 @@
 //! The overview. Each card is rendered here alone: for the page and for the live stream alike.
 
+use std::sync::Arc;
+
 use ipc::boot_facts::{BootFacts, DataState, Slot};
 use ipc::provisioner::{Growth, StorageStatus};
+use ipc::updater::Status;
 use maud::{Markup, PreEscaped, html};
 
-use super::{ALERT, Frame, Nav, TICK, layout, token};
-use crate::strings::{Strings, bytes, date_time, duration, fill};
+use super::{ALERT, Frame, Nav, TICK, layout, token, updates};
+use crate::clock::LocalClock;
+use crate::strings::{Strings, bytes, duration, fill};
 use crate::system::boots::Boot;
 use crate::system::kernel::{Memory, percent};
 use crate::system::network::{Interface, Kind};
@@ -31,9 +35,34 @@ pub fn parts(t: &Strings, snapshot: &Snapshot, form_token: &str) -> Vec<Part> {
     ]
 }
 
+/// The live part about updates. It is apart from the others because the updater is followed, not sampled.
+pub fn updates_part(t: &Strings, status: &Reading<Arc<Status>>, dismissed: bool) -> Part {
+    (
+        "live-updates",
+        updates::summary(t, status, dismissed).into_string(),
+    )
+}
+
+/// What the page shows that is not in the snapshot.
+pub struct Beside<'a> {
+    /// The last starts.
+    pub boots: &'a [Boot],
+    /// The kernel's id of this start.
+    pub boot_id: Option<&'a str>,
+    /// Times of the household.
+    pub clock: &'a LocalClock,
+    /// What the updater says.
+    pub updates: &'a Reading<Arc<Status>>,
+    /// The notice of a rollback was put aside.
+    pub dismissed: bool,
+    /// Name of this start, see [`crate::routes::boot_name`].
+    pub boot: &'a str,
+}
+
 /// The page.
-pub fn page(t: &Strings, nav: Nav<'_>, snapshot: &Snapshot, boots: &[Boot], boot_id: Option<&str>) -> Markup {
-    let parts = parts(t, snapshot, nav.token);
+pub fn page(t: &Strings, nav: Nav<'_>, snapshot: &Snapshot, beside: &Beside<'_>) -> Markup {
+    let mut parts = parts(t, snapshot, nav.token);
+    parts.push(updates_part(t, beside.updates, beside.dismissed));
     let part = |id: &str| {
         PreEscaped(
             parts
@@ -60,12 +89,13 @@ pub fn page(t: &Strings, nav: Nav<'_>, snapshot: &Snapshot, boots: &[Boot], boot
                 p.live role="status" hidden data-live-state data-live=(t.dash_live) data-paused=(t.dash_paused) data-ended=(t.dash_ended) data-testid="live-state" {}
             }
             div id="live-banners" { (part("live-banners")) }
-            div.grid data-events="/events" {
+            div.grid data-events="/events" data-boot=(beside.boot) {
                 div.column {
+                    (card("live-updates", t.upd_card, "card-updates"))
                     (card("live-system", t.dash_system, "card-system"))
                     section.card.last aria-labelledby="boots-title" data-testid="card-boots" {
                         h2 id="boots-title" { (t.dash_boots) }
-                        (boot_list(t, boots, boot_id))
+                        (boot_list(t, beside))
                     }
                 }
                 div.column.middle {
@@ -86,11 +116,11 @@ fn missing(t: &Strings, reason: &str) -> Markup {
     html! { span.missing { (t.not_available) } p.why { (fill(t.dash_why, &[("reason", reason)])) } }
 }
 
-fn row(label: &str, testid: &str, value: &Markup) -> Markup {
+pub(super) fn row(label: &str, testid: &str, value: &Markup) -> Markup {
     html! { div.row { dt { (label) } dd data-testid=(testid) { (value) } } }
 }
 
-fn slot_name(slot: Slot) -> &'static str {
+pub(super) fn slot_name(slot: Slot) -> &'static str {
     match slot {
         Slot::A => "A",
         Slot::B => "B",
@@ -342,7 +372,8 @@ fn services(t: &Strings, units: &Reading<Vec<Unit>>) -> Markup {
     }
 }
 
-fn boot_list(t: &Strings, boots: &[Boot], boot_id: Option<&str>) -> Markup {
+fn boot_list(t: &Strings, beside: &Beside<'_>) -> Markup {
+    let boots = beside.boots;
     html! {
         @if boots.is_empty() { p.muted data-testid="value-boots" { (t.dash_boots_none) } }
         @else {
@@ -350,14 +381,14 @@ fn boot_list(t: &Strings, boots: &[Boot], boot_id: Option<&str>) -> Markup {
                 @for boot in boots {
                     li {
                         p.line {
-                            span { (date_time(boot.seen_at)) @if !boot.clock_set { " (" (t.dash_boot_clock) ")" } }
+                            span { (beside.clock.date_time(boot.seen_at)) @if !boot.clock_set { " (" (t.dash_boot_clock) ")" } }
                             @if boot.healed { span.pill.busy { (t.dash_boot_healed) } }
                             @else if boot.repaired { span.pill.busy { (t.dash_boot_repaired) } }
                             @else { span.pill.ok { (t.dash_boot_normal) } }
                         }
                         p.muted {
                             (fill(t.dash_boot_slot, &[("slot", slot_name(boot.slot)), ("version", &boot.version)]))
-                            @if Some(boot.id.as_str()) == boot_id { " \u{b7} " (t.dash_boot_now) }
+                            @if Some(boot.id.as_str()) == beside.boot_id { " \u{b7} " (t.dash_boot_now) }
                         }
                     }
                 }

@@ -8,6 +8,7 @@ use crate::strings::{Strings, fill};
 pub mod dashboard;
 pub mod device;
 pub mod login;
+pub mod updates;
 
 /// The mark: a house with a flame. Drawn with the text's colour and the accent.
 pub const LOGO: PreEscaped<&str> = PreEscaped(
@@ -64,7 +65,7 @@ pub fn layout(frame: &Frame<'_>, content: Markup) -> Markup {
                         }
                         @if let Some(nav) = &frame.nav {
                             nav aria-label=(t.nav_label) {
-                                @for (href, text, id) in [("/", t.nav_overview, "nav-overview"), ("/device", t.nav_device, "nav-device")] {
+                                @for (href, text, id) in [("/", t.nav_overview, "nav-overview"), ("/updates", t.nav_updates, "nav-updates"), ("/device", t.nav_device, "nav-device")] {
                                     a href=(href) aria-current=[(nav.here == href).then_some("page")] data-testid=(id) { (text) }
                                 }
                                 form method="post" action="/logout" {

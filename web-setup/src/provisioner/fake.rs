@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc::provisioner::{Growth, MAX_ATTEMPTS_PER_MINUTE, StorageStatus, WireError};
-use ipc::settings::{AccountName, Settings, SetupRequest};
+use ipc::settings::{AccountName, Settings, SetupRequest, UpdatePolicy};
 
 use super::{Answer, CallError, Provisioner};
 use crate::system::Root;
@@ -186,6 +186,20 @@ impl Provisioner for Fake {
                 std::fs::create_dir_all(folder).map_err(io)?;
             }
             std::fs::write(file, text).map_err(io)
+        })
+    }
+
+    fn set_update_policy(&self, policy: UpdatePolicy) -> Answer<'_, ()> {
+        self.answer("SetUpdatePolicy", true, |me, _| {
+            let file = me.root.join(ipc::paths::SETTINGS);
+            let text = std::fs::read_to_string(&file).map_err(io)?;
+            let mut settings =
+                Settings::parse(&text).map_err(|e| refused(WireError::Failed, &e.to_string()))?;
+            settings.update_policy = policy;
+            let text = settings
+                .to_toml()
+                .map_err(|e| refused(WireError::Failed, &e.to_string()))?;
+            std::fs::write(&file, text).map_err(io)
         })
     }
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::Markup;
 
 use crate::app::App;
+use crate::clock::LocalClock;
 use crate::error::{WebError, call_problem};
 use crate::form::Form;
 use crate::pages::{Nav, dashboard};
@@ -16,7 +17,11 @@ use crate::system::{boots, kernel};
 
 /// `GET /`
 pub async fn page(State(app): State<Arc<App>>, person: Person) -> Markup {
-    let snapshot = app.sampler.snapshot().await;
+    let (snapshot, updates) = tokio::join!(app.sampler.snapshot(), app.updates.status());
+    let dismissed = match &updates {
+        Ok(status) => app.updates.is_dismissed(status).await,
+        Err(_) => false,
+    };
     let starts = match app.store.boots().await {
         Ok(bytes) => bytes.map(|b| boots::decode(&b)).unwrap_or_default(),
         Err(error) => {
@@ -34,8 +39,14 @@ pub async fn page(State(app): State<Arc<App>>, person: Person) -> Markup {
         strings("en"),
         nav,
         &snapshot,
-        &starts,
-        kernel::boot_id(&app.root).as_deref(),
+        &dashboard::Beside {
+            boots: &starts,
+            boot_id: kernel::boot_id(&app.root).as_deref(),
+            clock: &LocalClock::new(&app.root, &person.time_zone),
+            updates: &updates,
+            dismissed,
+            boot: &super::boot_name(&app),
+        },
     )
 }
 

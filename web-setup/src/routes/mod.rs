@@ -17,6 +17,7 @@ pub mod device;
 pub mod events;
 pub mod login;
 pub mod setup;
+pub mod updates;
 
 /// Says which start this is, so that a page that waits for a reboot knows when it is over.
 pub const BOOT_HEADER: HeaderName = HeaderName::from_static("hearth-boot");

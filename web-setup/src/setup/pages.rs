@@ -413,7 +413,8 @@ pub fn storage_part(t: &Strings, status: &Reading<StorageStatus>) -> Markup {
     }
 }
 
-fn policies(t: &Strings) -> [(UpdatePolicy, &'static str, &'static str, &'static str); 3] {
+/// The choices: policy, value, label, hint.
+pub fn policies(t: &Strings) -> [(UpdatePolicy, &'static str, &'static str, &'static str); 3] {
     [
         (
             UpdatePolicy::Automatic,

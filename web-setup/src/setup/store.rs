@@ -14,6 +14,7 @@ use crate::secret::Digest;
 const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("web");
 const DRAFT: &str = "draft";
 const BOOTS: &str = "boots";
+const DISMISSED_ROLLBACK: &str = "dismissed-rollback";
 /// The store holds a few hundred bytes; redb's default cache is for databases.
 const CACHE_BYTES: usize = 64 * 1024;
 
@@ -91,6 +92,16 @@ impl Store {
     /// Writes the list of last boots.
     pub async fn set_boots(&self, bytes: Vec<u8>) -> Result<(), StoreError> {
         self.put(BOOTS, Some(bytes)).await
+    }
+
+    /// The rollback whose notice a person has put aside, see `crate::updates`.
+    pub async fn dismissed_rollback(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(DISMISSED_ROLLBACK).await
+    }
+
+    /// Notes it, or forgets it.
+    pub async fn set_dismissed_rollback(&self, name: Option<Vec<u8>>) -> Result<(), StoreError> {
+        self.put(DISMISSED_ROLLBACK, name).await
     }
 
     async fn get(&self, key: &'static str) -> Result<Option<Vec<u8>>, StoreError> {

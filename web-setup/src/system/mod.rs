@@ -47,6 +47,15 @@ impl Root {
         Ok(text)
     }
 
+    /// A small binary file, at most `limit` bytes of it.
+    pub fn read_bytes(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(self.join(path))?
+            .take(limit)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The names in a folder, sorted; empty when there is no such folder.
     pub fn list(&self, path: impl AsRef<Path>) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.join(path))

@@ -27,6 +27,24 @@ pub fn facts() -> BootFacts {
     }
 }
 
+/// Europe/Paris by its rule alone: a TZif file (RFC 9636, version 2) without transitions, and its footer.
+fn paris() -> Vec<u8> {
+    let mut file = Vec::new();
+    for _ in 0..2 {
+        file.extend(b"TZif2");
+        file.extend([0; 15]);
+        // isutcnt, isstdcnt, leapcnt, timecnt: none; one local time type, four characters of names.
+        for count in [0_u32, 0, 0, 0, 1, 4] {
+            file.extend(count.to_be_bytes());
+        }
+        file.extend(3600_i32.to_be_bytes());
+        file.extend([0, 0]);
+        file.extend(b"CET\0");
+    }
+    file.extend(b"\nCET-1CEST,M3.5.0,M10.5.0/3\n");
+    file
+}
+
 /// Writes the tree.
 pub fn write(root: &Root) -> io::Result<()> {
     let put = |path: &str, text: &str| {
@@ -62,6 +80,8 @@ pub fn write(root: &Root) -> io::Result<()> {
         put(&format!("/sys/class/net/{name}/speed"), speed)?;
     }
     put("/sys/class/net/wlan0/wireless/.keep", "")?;
+    put("/usr/share/zoneinfo/Europe/.keep", "")?;
+    std::fs::write(root.join("/usr/share/zoneinfo/Europe/Paris"), paris())?;
     put(
         "/usr/share/zoneinfo/tzdata.zi",
         "Z Europe/Paris 0:9:21 - LMT\nZ Europe/Berlin 0:53:28 - LMT\nZ America/New_York -4:56:2 - LMT\nZ Asia/Kolkata 5:53:28 - LMT\nL Asia/Kolkata Asia/Calcutta\n",
