@@ -302,6 +302,7 @@ catalogue! {
     upd_restarting = "Restarting into version {version}";
     upd_restarting_lead = "This takes about a minute. Leave this page open: it tells you when the box is back.";
     upd_trying = "Version {version} has to prove itself";
+    upd_trying_unnamed = "The version that runs has to prove itself";
     upd_trying_lead = "It runs. For a few minutes the box watches whether everything works; if not, it goes back to the version before by itself.";
     upd_good = "Version {version} is installed and works";
     upd_going_back = "Going back from version {version}";
@@ -338,6 +339,7 @@ catalogue! {
     upd_before_installing = "slot {slot} is being filled with an update.";
     upd_before_staged = "slot {slot} holds an update that was not started yet. Give it up, or restart into it.";
     upd_before_restarting = "the box is restarting.";
+    upd_before_trying = "this version has to prove itself first. Wait a few minutes.";
     upd_before_empty = "slot {slot} holds no complete version. The next update fills it; then this version is the one to go back to.";
     upd_before_bad = "the version in slot {slot} has not worked on this box.";
     upd_before_other = "not in this state. Wait until nothing is being installed.";

@@ -120,7 +120,7 @@ async fn every_state_has_its_sentence_and_its_buttons_and_no_others() {
             &["activate-now", "activate-reboot", "cancel"],
         ),
         (Scene::Restarting, "Restarting into version 0.2.0", &[]),
-        (Scene::Trying, "Version 0.2.0 has to prove itself", &["go-back"]),
+        (Scene::Trying, "Version 0.2.0 has to prove itself", &[]),
         (
             Scene::Good,
             "Version 0.2.0 is installed and works",
@@ -442,6 +442,7 @@ async fn going_back_asks_first_and_goes_only_where_it_was_asked_to() {
         (Scene::Downloading, "slot B is being filled"),
         (Scene::Staged, "was not started yet"),
         (Scene::RolledBack, "has not worked on this box"),
+        (Scene::Trying, "has to prove itself first"),
         (Scene::GoingBack, "the box is restarting"),
     ] {
         b.show(scene);
@@ -456,6 +457,22 @@ async fn going_back_asks_first_and_goes_only_where_it_was_asked_to() {
         assert!(page.status == StatusCode::CONFLICT && page.text("error-form").contains(reason));
     }
     assert_eq!(b.updater.calls(), ["Rollback"]);
+}
+
+#[tokio::test]
+async fn a_version_without_a_name_and_stale_progress_leave_no_nonsense_behind() {
+    let (b, mut me) = logged_in().await;
+    for (scene, title) in [
+        (Scene::Restarting, "Restarting"),
+        (Scene::Trying, "The version that runs has to prove itself"),
+    ] {
+        let mut status = sample::status(scene, now());
+        status.bundle.as_mut().unwrap().version.clear();
+        status.progress = sample::status(Scene::Downloading, now()).progress;
+        b.updater.set(status);
+        assert_eq!(b.get(&mut me, "/updates").await.text("update-title"), title);
+        assert!(!b.get(&mut me, "/").await.has("progress"), "{scene:?}");
+    }
 }
 
 #[tokio::test]

@@ -244,6 +244,7 @@ pub(crate) fn no_way_back(t: &Strings, status: &Status) -> Option<String> {
         (Phase::Downloading | Phase::Verifying, _) => t.upd_before_installing,
         (Phase::Staged, _) => t.upd_before_staged,
         _ if is_restarting(status) => t.upd_before_restarting,
+        (Phase::Trying, _) => t.upd_before_trying,
         (_, Some(slot)) if !slot.complete => t.upd_before_empty,
         (_, Some(slot)) if !slot.good => t.upd_before_bad,
         _ => t.upd_before_other,

@@ -227,8 +227,8 @@ fn tried(status: &mut Status, scene: Scene, now: u64) {
     status.version = NEW.into();
     status.slots[0].running = false;
     status.slots[1].running = true;
-    status.can_roll_back = true;
     if scene == Scene::Good {
+        status.can_roll_back = true;
         status.phase = Phase::Good;
         status.slots[1].good = true;
     }
@@ -237,7 +237,6 @@ fn tried(status: &mut Status, scene: Scene, now: u64) {
 fn failed(status: &mut Status, scene: Scene, now: u64) {
     tried(status, Scene::Trying, now);
     status.phase = Phase::RolledBack;
-    status.can_roll_back = false;
     status.reason = Some(
         "hearth-web.service did not answer on port 80 for two minutes after the start of version 0.2.0."
             .into(),

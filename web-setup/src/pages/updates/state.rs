@@ -52,6 +52,14 @@ pub fn headline(t: &Strings, status: &Reading<Arc<Status>>, dismissed: bool) -> 
             Some(When::Now) => t.upd_staged_now,
             Some(When::Reboot) | None => t.upd_staged,
         }),
+        // A system that came with the image has no bundle to name it.
+        Phase::Trying if bundle.is_none_or(|bundle| bundle.version.is_empty()) => {
+            if restarting {
+                t.wait_reboot_title.into()
+            } else {
+                t.upd_trying_unnamed.into()
+            }
+        }
         Phase::Trying if restarting => with(t.upd_restarting),
         Phase::Trying => with(t.upd_trying),
         Phase::RolledBack if restarting => with(t.upd_going_back),
@@ -100,7 +108,7 @@ pub fn summary(t: &Strings, status: &Reading<Arc<Status>>, dismissed: bool) -> M
         @if bad { p.problem data-testid="update-state" { (ALERT) span { (line) } } }
         @else if good { p.good-line data-testid="update-state" { (TICK) span { (line) } } }
         @else { p data-testid="update-state" { strong { (line) } } }
-        @if let Some(progress) = &known.progress { (bar(t, known.phase, progress, &line)) }
+        @if let (Phase::Downloading | Phase::Verifying, Some(progress)) = (known.phase, &known.progress) { (bar(t, known.phase, progress, &line)) }
         @if let Some(installed) = installed { p.muted data-testid="update-installed" { (installed) } }
         (link(t))
     }
