@@ -16,7 +16,7 @@ mod seeds;
 
 pub use chunker::{Chunker, Parameters, ParametersError};
 pub use execute::{ExecuteError, Progress, Target, execute};
-pub use index::{ChunkIndex, IndexBuilder, IndexError, IndexLimits, TreeTail};
+pub use index::{Chunk, ChunkIndex, IndexBuilder, IndexError, IndexLimits, TreeTail};
 pub use plan::{Plan, Source, Step, Totals};
 pub use seeds::Seeds;
 

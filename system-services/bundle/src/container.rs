@@ -59,7 +59,9 @@ pub enum OpenError {
         size: u64,
     },
     /// A signature longer than allowed.
-    #[error("the signature is said to have {length} bytes; {limit} are allowed")]
+    #[error(
+        "the signature is said to have {length} bytes; {limit} are allowed: is this a bundle, or was it changed?"
+    )]
     SignatureTooLong {
         /// Its length.
         length: u64,
@@ -86,7 +88,7 @@ pub enum OpenError {
     #[error("the payload of the bundle is refused")]
     Payload(#[source] PayloadError),
     /// The manifest names a file that is not there.
-    #[error("the manifest names {name}, which is not in the bundle")]
+    #[error("the manifest names {name}, which cannot be had from the bundle")]
     FileMissing {
         /// The file.
         name: FileName,

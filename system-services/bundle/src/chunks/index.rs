@@ -97,9 +97,12 @@ pub struct ChunkIndex {
 
 /// A chunk and its place in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunk<'a> {
+pub struct Chunk<'a> {
+    /// Its first byte in the image.
     pub offset: u64,
+    /// Bytes.
     pub length: u32,
+    /// SHA-256 of them.
     pub digest: &'a [u8; 32],
 }
 
@@ -215,7 +218,8 @@ impl ChunkIndex {
         &self.digests[chunk]
     }
 
-    pub(super) fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
+    /// The chunks, in order and without gaps.
+    pub fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
         self.lengths
             .iter()
             .zip(&self.digests)

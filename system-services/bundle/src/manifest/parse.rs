@@ -154,7 +154,7 @@ fn format(keys: Option<Keys<'_>>) -> Result<Format, ManifestError> {
     let tree = Tree {
         root: keys.hash("verity-hash")?,
         salt: keys.hash("verity-salt")?,
-        size: keys.parsed("verity-size", "is a multiple of 4096 above 0", |text| {
+        size: keys.parsed("verity-size", "must be a multiple of 4096 above 0", |text| {
             decimal(text).filter(|size| *size > 0 && size % TREE_BLOCK == 0)
         })?,
     };
@@ -223,7 +223,7 @@ fn image(mut keys: Keys<'_>) -> Result<Image, ManifestError> {
         artifact: image.artifact,
         filename: image.filename,
         sha256: keys.hash("sha256")?,
-        size: keys.parsed("size", "is a decimal number of bytes", decimal)?,
+        size: keys.parsed("size", "must be a decimal number of bytes", decimal)?,
         image_type: image.image_type,
         hooks: image.hooks,
         adaptive: image.adaptive,
@@ -231,7 +231,7 @@ fn image(mut keys: Keys<'_>) -> Result<Image, ManifestError> {
         converted: keys.list(
             "converted",
             |name| FileName::new(name).ok(),
-            "is a list of plain file names",
+            "must be a list of plain file names",
         )?,
     };
     keys.done()?;
@@ -305,7 +305,7 @@ fn image_hook(name: &str) -> Option<ImageHook> {
 }
 
 /// Why an item of a list is refused.
-const WORDS: &str = "is a list of words with ';' behind each";
+const WORDS: &str = "must be a list of words with ';' behind each";
 
 fn word(text: &str) -> Option<String> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
@@ -392,7 +392,7 @@ impl<'a> Keys<'a> {
     }
 
     fn hash(&mut self, key: &'static str) -> Result<[u8; 32], ManifestError> {
-        self.parsed(key, "is exactly 64 hexadecimal digits", hash)
+        self.parsed(key, "must be exactly 64 hexadecimal digits", hash)
     }
 
     fn file_name(&mut self) -> Result<FileName, ManifestError> {

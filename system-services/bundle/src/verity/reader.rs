@@ -43,7 +43,7 @@ pub enum VerityError {
         block: u64,
     },
     /// A hash block is not the one that was signed.
-    #[error("block {block} of the hash tree does not match the block above it")]
+    #[error("block {block} of the hash tree does not match the {} above it", if *block == 0 { "signed root" } else { "block" })]
     Hash {
         /// Number of the block from the beginning of the tree, from 0 (the top).
         block: u64,
