@@ -1,11 +1,14 @@
 //! Reads bundles and writes the inactive slot: the real [`Engine`].
 
+mod blame;
 pub mod devices;
 pub mod https;
 pub mod open;
 mod slot_file;
 mod usb;
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;
 
@@ -18,13 +21,14 @@ use std::time::Duration;
 
 use boot_state::{Inactive, Running};
 use bundle::chunks::{self, ChunkIndex, ExecuteError, IndexLimits, Plan, Seeds, Target as _};
-use bundle::manifest::{FileName, Format, Image, Manifest};
+use bundle::manifest::{FileName, Format, Image};
 use bundle::source::{ReadAt, Sequential};
 use os_io::root::Root;
+use ring::digest::{Context, SHA256};
 
 use devices::{Active, CLASSES, DeviceError, Target};
-use open::{Opened, chain, open, reading, refused};
-use slot_file::{Region, SlotFile, hash_medium};
+use open::{Opened, chain, damaged, open, reading, refused, sentence};
+use slot_file::{Medium, Region, SlotFile, hash_medium};
 
 use crate::engine::{
     Access, BundleInfo, Engine, EngineError, EngineErrorKind, EngineProgress, ImageInfo, Job, ManifestHash,
@@ -71,26 +75,7 @@ impl Engine for SlotEngine {
     }
 
     fn stream(&self, job: &Job, observer: &dyn Observer) -> Result<Written, EngineError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            // A wait for the network ends soon after the observer says so.
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    if observer.should_stop() {
-                        stop.store(true, Ordering::Relaxed);
-                        return;
-                    }
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            });
-            let result = self.stream_images(job, observer, &stop);
-            done.store(true, Ordering::Relaxed);
-            match result {
-                Err(_) if observer.should_stop() => Err(EngineError::stopped()),
-                other => other,
-            }
-        })
+        stoppable(observer, |stop| self.stream_images(job, observer, stop))
     }
 
     fn read_back(&self, job: &Job, written: &Written, observer: &dyn Observer) -> Result<(), EngineError> {
@@ -101,7 +86,7 @@ impl Engine for SlotEngine {
             let path = target
                 .path(&image.class)
                 .ok_or_else(|| storage("an unknown image was written", None))?;
-            let found = hash_medium(path, image.size_bytes, &mut |done| {
+            let found = hash_medium(&mut Medium::new(path, image.size_bytes), &mut |done| {
                 observer.progressed(EngineProgress {
                     done_bytes: before + done,
                     total_bytes,
@@ -113,13 +98,21 @@ impl Engine for SlotEngine {
                 Ok(())
             })?;
             if ManifestHash(found).to_string() != image.sha256 {
-                return Err(storage(
-                    &format!(
-                        "{} does not keep what is written to it: the disk is worn out or damaged",
-                        path.display()
-                    ),
-                    None,
-                ));
+                let error = stoppable(observer, |stop| {
+                    let opened = open(&self.root, &job.source, &job.access, stop)?;
+                    blame::judge(&opened, &image.class, path)
+                })
+                .unwrap_or_else(|error| match error.kind {
+                    EngineErrorKind::Stopped => error,
+                    // Without the bundle nothing speaks for the disk.
+                    _ => blame::worn_out(path),
+                });
+                // What is on the slot now must not start.
+                return match open_for_writing(&target, "boot").map(SlotFile::without_header) {
+                    Ok(Ok(_)) => Err(error),
+                    Ok(Err(source)) => Err(storage("the slot cannot be written", Some(source.into()))),
+                    Err(device) => Err(device),
+                };
             }
             before += image.size_bytes;
         }
@@ -127,30 +120,77 @@ impl Engine for SlotEngine {
     }
 }
 
+/// Runs what may wait for a network; such a wait ends soon after the observer says so.
+fn stoppable<T>(
+    observer: &dyn Observer,
+    run: impl FnOnce(&Arc<AtomicBool>) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                if observer.should_stop() {
+                    stop.store(true, Ordering::Relaxed);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let result = run(&stop);
+        done.store(true, Ordering::Relaxed);
+        match result {
+            Err(_) if observer.should_stop() => Err(EngineError::stopped()),
+            other => other,
+        }
+    })
+}
+
 /// One image, with the partition it goes to.
 struct Place<'a> {
     image: &'a Image,
     class: &'static str,
+    chunks: Option<ChunkIndex>,
 }
 
 /// The images for our slots, the root first: the boot payload leads to it.
-fn places(manifest: &Manifest) -> Result<Vec<Place<'_>>, EngineError> {
-    if manifest.hooks.is_some()
-        || manifest.handler.is_some()
-        || manifest.images.iter().any(|i| !i.hooks.is_empty())
-    {
+fn places(opened: &Opened) -> Result<Vec<Place<'_>>, EngineError> {
+    let manifest = opened.bundle.manifest();
+    if manifest.hooks.is_some() || manifest.images.iter().any(|i| !i.hooks.is_empty()) {
         return Err(refused(
-            "The bundle has hooks: programs that would run on this box, which it never does.",
+            "The bundle has hooks: programs of its own that would run on this box. This box never runs them; make the \
+             bundle without.",
+        ));
+    }
+    if manifest.handler.is_some() {
+        return Err(refused(
+            "The bundle has a handler: a program of its own that would install it. This box never runs one; make the \
+             bundle without.",
         ));
     }
     for image in &manifest.images {
-        if image.artifact.is_some()
-            || image.variant.is_some()
-            || !CLASSES.iter().any(|(name, _)| *name == image.class)
-        {
+        if let Some(artifact) = &image.artifact {
+            return Err(refused(format!(
+                "The bundle has an artifact, {}/{artifact}; this box takes images for rootfs and boot only.",
+                image.class
+            )));
+        }
+        if let Some(variant) = &image.variant {
+            return Err(refused(format!(
+                "The bundle has an image for {} of the variant \"{variant}\"; this box has no variants.",
+                image.class
+            )));
+        }
+        if !CLASSES.iter().any(|(name, _)| *name == image.class) {
             return Err(refused(format!(
                 "The bundle has an image for \"{}\", which this box does not have; it has rootfs and boot.",
                 image.class
+            )));
+        }
+        if !is_raw(image) {
+            return Err(refused(format!(
+                "The image {} is an archive or of an unknown type; this box takes images of whole partitions (type=raw).",
+                image.filename.as_str()
             )));
         }
     }
@@ -159,7 +199,11 @@ fn places(manifest: &Manifest) -> Result<Vec<Place<'_>>, EngineError> {
         .map(|(class, _)| {
             let mut found = manifest.images.iter().filter(|i| i.class == *class);
             match (found.next(), found.next()) {
-                (Some(image), None) => Ok(Place { image, class }),
+                (Some(image), None) => Ok(Place {
+                    image,
+                    class,
+                    chunks: index(opened, image)?,
+                }),
                 (None, _) => Err(refused(format!(
                     "The bundle has no image for {class}; both slots' parts must be renewed together."
                 ))),
@@ -167,6 +211,18 @@ fn places(manifest: &Manifest) -> Result<Vec<Place<'_>>, EngineError> {
             }
         })
         .collect()
+}
+
+/// Whether an image is written as it is. Without a type the name says it, as in RAUC: `.tar`, `.tar.gz`, `.caibx` …
+fn is_raw(image: &Image) -> bool {
+    match image.image_type.as_deref() {
+        Some(named) => named == "raw",
+        None => {
+            let name = image.filename.as_str();
+            let archive = [".tar", ".catar", ".caibx", ".caidx"];
+            !name.contains(".tar.") && !archive.iter().any(|ending| name.ends_with(ending))
+        }
+    }
 }
 
 /// What is reported while several images are written one after the other.
@@ -215,7 +271,7 @@ impl SlotEngine {
         }
         let target = self.target(job.target)?;
         let active = Active::find(&self.root, &self.disk, self.running).map_err(device)?;
-        let places = places(opened.bundle.manifest())?;
+        let places = places(&opened)?;
         for place in &places {
             let path = target
                 .path(place.class)
@@ -240,10 +296,20 @@ impl SlotEngine {
             before: 0,
             fetched_before: 0,
         };
-        self.invalidate(&target)?;
+        // Before anything else the header of the slot's boot payload goes; the new one comes when all else is there.
+        let unwritable = |e: io::Error| storage("the slot cannot be written", Some(e.into()));
+        let mut boot = SlotFile::without_header(open_for_writing(&target, "boot")?).map_err(unwritable)?;
         let mut written = Written::default();
         for place in &places {
-            let fetched = self.write_image(&opened, place, &target, &active, &meter)?;
+            let mut other;
+            let file = if place.class == "boot" {
+                &mut boot
+            } else {
+                other = SlotFile::new(open_for_writing(&target, place.class)?);
+                &mut other
+            };
+            let fetched = self.write_image(&opened, place, file, (&target, &active), &meter)?;
+            file.flush().map_err(unwritable)?;
             meter.before += place.image.size;
             meter.fetched_before += fetched;
             written.images.push(WrittenImage {
@@ -252,17 +318,9 @@ impl SlotEngine {
                 size_bytes: place.image.size,
             });
         }
+        boot.release_header().map_err(unwritable)?;
         written.fetched_bytes = meter.fetched(0);
         Ok(written)
-    }
-
-    /// Before anything else the header of the slot's boot payload goes, so that the slot does not even start when the
-    /// boot state, which says that it is incomplete, were lost as well.
-    fn invalidate(&self, target: &Target) -> Result<(), EngineError> {
-        let mut file = SlotFile::new(open_for_writing(target, "boot")?);
-        file.write_all_at(&[0; boot_payload_header::LEN], 0)
-            .and_then(|()| file.flush())
-            .map_err(|e| storage("the slot cannot be written", Some(e.into())))
     }
 
     /// Returns the bytes that came from the bundle.
@@ -270,16 +328,15 @@ impl SlotEngine {
         &self,
         opened: &Opened,
         place: &Place<'_>,
-        target: &Target,
-        active: &Active,
+        file: &mut SlotFile,
+        (target, active): (&Target, &Active),
         meter: &Meter<'_>,
     ) -> Result<u64, EngineError> {
         let image = opened
             .bundle
             .file(&place.image.filename)
-            .map_err(|e| refused(format!("The bundle is refused: {}.", chain(&e))))?;
-        let mut file = SlotFile::new(open_for_writing(target, place.class)?);
-        let fetched = match index(opened, place.image)? {
+            .map_err(|e| refused(sentence("The bundle is refused", &e)))?;
+        match &place.chunks {
             Some(wanted) => {
                 let limit = wanted.image_size() + SCAN_MORE;
                 let scan = |e: io::Error| storage("the slots cannot be read", Some(e.into()));
@@ -293,27 +350,24 @@ impl SlotEngine {
                     .ok_or_else(no_partition)?
                     .map_err(device)?;
                 let running = Region::new(running, limit).map_err(scan)?;
-                let mut seeds = Seeds::new(&wanted);
+                let mut seeds = Seeds::new(wanted);
                 // Damaged blocks of a slot are no reason to give up: what is found before them is still of use.
                 let scanned = seeds
-                    .scan_seed(&wanted, 0, Sequential::new(&running))
-                    .and_then(|()| seeds.scan_target(&wanted, Sequential::new(&old)));
+                    .scan_seed(wanted, 0, Sequential::new(&running))
+                    .and_then(|()| seeds.scan_target(wanted, Sequential::new(&old)));
                 if let Err(error) = scanned {
                     tracing::warn!(%error, class = place.class, "a slot cannot be read whole; more is downloaded");
                 }
-                let plan = Plan::new(&wanted, &seeds);
+                let plan = Plan::new(wanted, &seeds);
                 tracing::info!(class = place.class, totals = ?plan.totals(), "planned");
-                let done = chunks::execute(&plan, &wanted, &mut file, &[&running], &image, &mut |p| {
+                let done = chunks::execute(&plan, wanted, file, &[&running], &image, &mut |p| {
                     meter.report(p.done, p.fetched)
                 })
                 .map_err(execute_error)?;
-                done.fetched
+                Ok(done.fetched)
             }
-            None => copy(&image, &mut file, meter)?,
-        };
-        file.flush()
-            .map_err(|e| storage("the slot cannot be written", Some(e.into())))?;
-        Ok(fetched)
+            None => copy(&image, place.image, file, meter),
+        }
     }
 }
 
@@ -331,9 +385,16 @@ fn index(opened: &Opened, image: &Image) -> Result<Option<ChunkIndex>, EngineErr
             chunks::IndexError::Read(source) => reading(source),
             _ => EngineErrorKind::Refused,
         };
+        let sentence = match (&error, kind) {
+            (chunks::IndexError::Read(source), EngineErrorKind::Refused) => damaged(source),
+            (_, EngineErrorKind::Refused) => {
+                sentence(&format!("The bundle is refused: {}", name.as_str()), &error)
+            }
+            _ => sentence("The bundle cannot be read", &error),
+        };
         EngineError {
             kind,
-            sentence: format!("The bundle is refused: {}: {}.", name.as_str(), chain(&error)),
+            sentence,
             source: None,
         }
     })?;
@@ -347,8 +408,14 @@ fn index(opened: &Opened, image: &Image) -> Result<Option<ChunkIndex>, EngineErr
 }
 
 /// The whole image, in order.
-fn copy<R: ReadAt>(image: &R, file: &mut SlotFile, meter: &Meter<'_>) -> Result<u64, EngineError> {
+fn copy<R: ReadAt>(
+    image: &R,
+    signed: &Image,
+    file: &mut SlotFile,
+    meter: &Meter<'_>,
+) -> Result<u64, EngineError> {
     let size = image.size();
+    let mut hash = Context::new(&SHA256);
     image.will_read(std::slice::from_ref(&(0..size)));
     let mut piece = vec![0; PIECE];
     let mut at = 0;
@@ -362,12 +429,16 @@ fn copy<R: ReadAt>(image: &R, file: &mut SlotFile, meter: &Meter<'_>) -> Result<
                 source,
             })
         })?;
+        hash.update(piece);
         file.write_all_at(piece, at)
             .map_err(|source| execute_error(ExecuteError::Write { offset: at, source }))?;
         at += length as u64;
         if meter.report(at, at).is_break() {
             return Err(EngineError::stopped());
         }
+    }
+    if hash.finish().as_ref() != signed.sha256 {
+        return Err(blame::not_as_signed(signed));
     }
     Ok(size)
 }
@@ -404,8 +475,8 @@ fn execute_error(error: ExecuteError) -> EngineError {
             kind => EngineError {
                 kind,
                 sentence: match kind {
-                    EngineErrorKind::Refused => format!("The bundle is damaged: {}.", chain(&error)),
-                    _ => format!("The download stopped: {}.", chain(&error)),
+                    EngineErrorKind::Refused => damaged(source),
+                    _ => sentence("The download stopped", &error),
                 },
                 source: Some(Box::new(error)),
             },
@@ -450,9 +521,4 @@ fn info(opened: &Opened) -> BundleInfo {
             .collect(),
         meta: manifest.meta.clone(),
     }
-}
-
-mod boot_payload_header {
-    /// Bytes of the header of a boot payload (`boot_payload::HEADER_LEN`).
-    pub const LEN: usize = 4096;
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bundle::cms::UnixTime;
 use bundle::container::{Bundle, Limits, OpenError};
 use bundle::keyring::Keyring;
+use bundle::payload::PayloadError;
 use bundle::source::ReadAt;
 use ipc::paths;
 use os_io::root::Root;
@@ -198,14 +199,41 @@ fn https_error(error: HttpsError) -> EngineError {
 }
 
 fn open_error(error: OpenError) -> EngineError {
-    let kind = match &error {
-        OpenError::Read(source) => reading(source),
-        _ => EngineErrorKind::Refused,
+    let read = match &error {
+        OpenError::Read(source) => Some(source),
+        // Tables that lead behind the end of the payload are the bundle's fault.
+        OpenError::Payload(PayloadError::Read(source))
+        | OpenError::FileMissing {
+            source: PayloadError::Read(source),
+            ..
+        } => Some(source).filter(|source| source.kind() != io::ErrorKind::UnexpectedEof),
+        _ => None,
+    };
+    let kind = read.map_or(EngineErrorKind::Refused, reading);
+    let sentence = match (read, kind) {
+        (Some(source), EngineErrorKind::Refused) => damaged(source),
+        (_, EngineErrorKind::Refused) => sentence("The bundle is refused", &error),
+        _ => sentence("The bundle cannot be read", &error),
     };
     EngineError {
         kind,
-        sentence: format!("The bundle is refused: {}.", chain(&error)),
+        sentence,
         source: Some(Box::new(error)),
+    }
+}
+
+/// What was read is not what was signed.
+pub(super) fn damaged(error: &io::Error) -> String {
+    sentence("The bundle is damaged; download or copy it again", error)
+}
+
+/// What, and why: the error with its causes.
+pub(super) fn sentence(what: &str, error: &dyn std::error::Error) -> String {
+    let text = format!("{what}: {}", chain(error));
+    if text.ends_with(['.', '?', '!']) {
+        text
+    } else {
+        text + "."
     }
 }
 
@@ -243,4 +271,28 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(error: io::Error) -> EngineError {
+        open_error(OpenError::Payload(PayloadError::Read(error)))
+    }
+
+    #[test]
+    fn a_server_that_goes_while_the_tables_are_read_does_not_condemn_the_bundle() {
+        let gone = HttpsError::Status {
+            url: "https://server/update.raucb".into(),
+            status: 503,
+        };
+        let error = of(io::Error::other(gone));
+        assert_eq!(error.kind, EngineErrorKind::Unreachable);
+        assert!(error.sentence.contains("cannot be read"), "{error}");
+        let wrong = bundle::verity::VerityError::Data { block: 7 };
+        assert_eq!(of(wrong.into()).kind, EngineErrorKind::Refused);
+        let beyond = of(io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(beyond.kind, EngineErrorKind::Refused);
+    }
 }
