@@ -1,5 +1,7 @@
 //! Whole updates through the real boot chain: install, restart, prove itself, stay or go back.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use hearth_tests::machine::TestMachine;
 use hearth_tests::shell;
@@ -23,7 +25,9 @@ fn ready(name: &str, board: Board) -> Result<(TestMachine, Updates)> {
     };
     machine.start()?;
     machine.expect_page(240)?;
-    machine.expect("is marked good", GOOD)?;
+    wait_for(machine.vm()?, "a slot that is marked good", GOOD, |s| {
+        slot(s, "running").is_some_and(|slot| slot["good"] == true)
+    })?;
     updates.trust(machine.vm()?)?;
     Ok((machine, updates))
 }
@@ -38,10 +42,13 @@ fn text<'a>(status: &'a Value, key: &str) -> &'a str {
     status[key].as_str().unwrap_or_default()
 }
 
+/// The slot of which this is true.
+fn slot<'a>(status: &'a Value, what: &str) -> Option<&'a Value> {
+    status["slots"].as_array()?.iter().find(|s| s[what] == true)
+}
+
 fn running(status: &Value) -> &str {
-    status["slots"]
-        .as_array()
-        .and_then(|slots| slots.iter().find(|s| s["running"] == true))
+    slot(status, "running")
         .and_then(|s| s["slot"].as_str())
         .unwrap_or_default()
 }
@@ -55,8 +62,19 @@ fn restart(machine: &mut TestMachine) -> Result<()> {
     shell::run(machine.vm()?, "hearth-update activate now", 60).map(drop)
 }
 
+/// Waits until the last boot is one of a slot, and has a shell.
+fn expect_boot(machine: &mut TestMachine, slot: &str, seconds: u64) -> Result<()> {
+    let begin = format!("slot {slot}");
+    let limit = Duration::from_secs(seconds);
+    Ok(machine.vm()?.wait_for(&format!("a boot of {begin}"), limit, |console| {
+        let last = console.rsplit("Hearth boot manager: ").next()?;
+        (last.starts_with(&begin) && last.contains(shell::PROMPT)).then_some(())
+    })?)
+}
+
 /// Waits until the box runs `version` from `slot` and the updater is in `phase`.
 fn settle(machine: &mut TestMachine, version: &str, slot: &str, phase: &str, seconds: u64) -> Result<Value> {
+    expect_boot(machine, slot, seconds)?;
     wait_for(
         machine.vm()?,
         &format!("{phase}, version {version} in slot {slot}"),
@@ -170,10 +188,12 @@ fn ten_updates_in_a_row_and_the_way_back_by_hand() -> Result<()> {
         println!("{version} in slot {slot}");
     }
     shell::run(machine.vm()?, "hearth-update rollback", 60)?;
-    let status = wait_for(machine.vm()?, "the version before", 400, |s| {
+    // It restarts: the last boot is that of slot b soon.
+    machine.expect("Hearth boot manager: slot b (2 tries left after this one)\r\nImage 1.0.9", 240)?;
+    expect_boot(&mut machine, "b", 240)?;
+    wait_for(machine.vm()?, "the version before", 400, |s| {
         text(s, "version") == "1.0.9" && running(s) == "b"
     })?;
-    println!("back: {}", text(&status, "phase"));
     Ok(())
 }
 
@@ -198,12 +218,13 @@ fn a_download_that_the_plug_cut_goes_on_with_what_is_missing() -> Result<()> {
         60,
     )?;
     while updates.server.sent() - before < size / 2 {
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(200));
     }
     machine.stop();
     let first = updates.server.sent() - before;
     updates.server.behave(https_server::Behaviour::default());
     machine.start()?;
+    expect_boot(&mut machine, "a", 240)?;
     // It goes on by itself.
     wait_for(machine.vm()?, "staged", 600, |s| text(s, "phase") == "staged")?;
     let second = updates.server.sent() - before - first;

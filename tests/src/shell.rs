@@ -5,12 +5,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use board_support::qemu::Vm;
 
+/// What it says when it is ready.
+pub const PROMPT: &str = "hearth-dev#";
+
 /// Runs a command and returns what it printed.
 pub fn run(vm: &mut Vm, command: &str, seconds: u64) -> Result<String> {
     // The markers are put together by the shell, so that the echo of the typed line is not taken for them.
     let id = format!("{:08x}", std::time::UNIX_EPOCH.elapsed()?.subsec_nanos());
+    // Of the last boot: what is typed while a machine starts is lost, and stops its serial port from hearing any more.
     vm.wait_for("the shell's prompt", Duration::from_secs(60), |c| {
-        c.contains("hearth-dev#").then_some(())
+        let boot = c.rsplit("Hearth boot manager: ").next()?;
+        boot.contains(PROMPT).then_some(())
     })?;
     vm.type_text(&format!("echo \"<\"\"{id}>\"; {command}; echo \"</\"\"{id}>\"\n"))?;
     let (begin, end) = (format!("<{id}>"), format!("</{id}>"));

@@ -89,7 +89,8 @@ impl Updates {
         self.make_from(variant, |_, _| Ok(()))
     }
 
-    fn make_from(
+    /// Makes a bundle of an image whose disk and slot a are changed before.
+    pub fn make_from(
         &self,
         variant: &Variant<'_>,
         change: impl FnOnce(&Disk, &mut Slot) -> Result<()>,
