@@ -337,6 +337,24 @@ fn the_syntax_is_checked() {
 }
 
 #[test]
+fn labels_and_keys_of_meta_groups_are_words_as_rauc_demands() {
+    for good in ["[meta.a-B_9]\n1-x_Y=z\n", "[meta.1]\n"] {
+        assert!(parse(&small(&verity(), good)).is_ok(), "{good}");
+    }
+    for bad in [
+        "[meta.a.b]\n",
+        "[meta.a b]\n",
+        "[meta.ä]\n",
+        "[meta.a]\nb.c=1\n",
+        "[meta.a]\nb c=1\n",
+        "[meta.a]\nb+=1\n",
+    ] {
+        let error = parse(&small(&verity(), bad)).unwrap_err();
+        assert!(matches!(error, ManifestError::Syntax { .. }), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn errors_name_group_key_and_line_for_people() {
     let error = parse(&("[update]\ncompatible=x\nversoin=1\n".to_owned() + &verity()))
         .unwrap_err()

@@ -185,7 +185,7 @@ fn plain(c: char) -> Result<char, &'static str> {
     }
 }
 
-/// The value as it is written: leading blanks and control characters escaped.
+/// The value as GLib writes it: leading blanks, line ends and backslashes escaped.
 pub(super) fn escape(value: &str) -> String {
     let mut raw = String::with_capacity(value.len());
     let mut leading = true;
@@ -193,12 +193,12 @@ pub(super) fn escape(value: &str) -> String {
         match c {
             ' ' if leading => raw.push_str("\\s"),
             '\n' => raw.push_str("\\n"),
-            '\t' => raw.push_str("\\t"),
+            '\t' if leading => raw.push_str("\\t"),
             '\r' => raw.push_str("\\r"),
             '\\' => raw.push_str("\\\\"),
             _ => raw.push(c),
         }
-        leading &= c == ' ';
+        leading &= matches!(c, ' ' | '\t');
     }
     raw
 }
@@ -246,6 +246,7 @@ mod tests {
     #[test]
     fn escapes_are_undone_and_strange_ones_refused() {
         assert_eq!(unescape(r"\sa\nb\t\r\\").unwrap(), " a\nb\t\r\\");
+        assert_eq!(escape(" \t a\tb\n\\"), r"\s\t\sa	b\n\\");
         for raw in [r"\x", r"\", r"a\;", "a\u{1b}[2J"] {
             assert!(unescape(raw).is_err(), "{raw:?}");
         }

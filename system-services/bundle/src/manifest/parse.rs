@@ -58,6 +58,14 @@ pub(super) fn template(text: &[u8]) -> Result<Template, ManifestError> {
     })
 }
 
+/// What a label or key of `[meta.LABEL]` must be.
+const META: &str = "labels and keys of [meta.…] are words of the letters a to z and A to Z, digits, - and _";
+
+fn is_variable(word: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    word.bytes().all(fits)
+}
+
 /// The groups, sorted by what they are.
 #[derive(Default)]
 struct File<'a> {
@@ -96,6 +104,14 @@ impl<'a> File<'a> {
                             line: group.line,
                             group: name.to_owned(),
                         });
+                    }
+                    // RAUC hands these to programs as the names of environment variables, and refuses others.
+                    let entries = group.entries.iter().map(|entry| (entry.line, entry.key));
+                    if let Some((line, _)) = std::iter::once((group.line, &*label))
+                        .chain(entries)
+                        .find(|(_, word)| !is_variable(word))
+                    {
+                        return Err(ManifestError::Syntax { line, reason: META });
                     }
                     file.meta.insert(label, Keys(group).every()?);
                 }

@@ -37,6 +37,10 @@ pub(super) fn text(manifest: &Manifest) -> String {
 
 fn format(out: &mut Text, format: &Format) {
     out.group("bundle");
+    // RAUC writes this key first.
+    if let Format::Crypt { key, .. } = format {
+        out.value("crypt-key", &hex(key.as_ref()));
+    }
     out.value(
         "format",
         if matches!(format, Format::Verity(_)) {
@@ -49,9 +53,6 @@ fn format(out: &mut Text, format: &Format) {
     out.value("verity-hash", &hex(&tree.root));
     out.value("verity-salt", &hex(&tree.salt));
     out.value("verity-size", &tree.size.to_string());
-    if let Format::Crypt { key, .. } = format {
-        out.value("crypt-key", &hex(key.as_ref()));
-    }
 }
 
 fn image(out: &mut Text, image: &Image) {
