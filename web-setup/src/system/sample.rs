@@ -112,7 +112,7 @@ impl ServiceManager for Units {
                 "dead",
             ),
             make(
-                "hearth-mark-good.service",
+                "hearth-updater.service",
                 "Mark this slot good",
                 "active",
                 "exited",

@@ -157,7 +157,7 @@ mod tests {
             [
                 make("dbus-broker.service", "active", "running"),
                 make("hearth-web.service", "active", "running"),
-                make("hearth-mark-good.service", "inactive", "dead"),
+                make("hearth-updater.service", "inactive", "dead"),
                 make("systemd-resolved.service", "activating", "auto-restart"),
             ]
             .into_iter(),
@@ -167,7 +167,7 @@ mod tests {
             names,
             [
                 ("systemd-resolved.service", UnitState::Failed),
-                ("hearth-mark-good.service", UnitState::Idle),
+                ("hearth-updater.service", UnitState::Idle),
                 ("hearth-web.service", UnitState::Running),
                 ("dbus-broker.service", UnitState::Running),
             ]
