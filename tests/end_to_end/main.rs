@@ -7,6 +7,7 @@ mod pc;
 mod power_cuts;
 mod raspberry_pi;
 mod rauc;
+mod rauc_bundles;
 mod slots;
 mod updates;
 mod wizard;
