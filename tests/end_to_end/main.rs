@@ -9,5 +9,6 @@ mod raspberry_pi;
 mod rauc;
 mod rauc_bundles;
 mod slots;
+mod update_cuts;
 mod updates;
 mod wizard;

@@ -205,25 +205,9 @@ impl Disk {
                 to.write_all_at(&buffer[..n], at)?;
             }
         }
-        // The journal is replayed as at the next boot; only what then remains would be damage.
-        let output = Command::new("e2fsck")
-            .args(["-fy"])
-            .arg(&copy)
-            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-            .output()?;
+        let checked = check_ext4(&copy);
         std::fs::remove_file(&copy)?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        // The superblock's totals are brought up to date lazily and belong to every replay; anything else would be damage.
-        let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
-        let mended = lines.windows(2).find(|pair| {
-            pair[1].contains("? yes")
-                && !pair[0].starts_with("Free blocks count wrong (")
-                && !pair[0].starts_with("Free inodes count wrong (")
-        });
-        if output.status.code().is_none_or(|c| c > 1) || mended.is_some() {
-            bail!("data is damaged: {said}");
-        }
-        Ok(())
+        checked
     }
 }
 
@@ -273,4 +257,26 @@ impl Disk {
     pub fn write_raw(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         Ok(self.open()?.write_all_at(bytes, offset)?)
     }
+}
+
+/// Checks an ext4 file system in a file of its own, after its journal was replayed there.
+pub fn check_ext4(file: &Path) -> Result<()> {
+    // The journal is replayed as at the next boot; only what then remains would be damage.
+    let output = Command::new("e2fsck")
+        .args(["-fy"])
+        .arg(file)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    // The superblock's totals are brought up to date lazily and belong to every replay; anything else would be damage.
+    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
+    let mended = lines.windows(2).find(|pair| {
+        pair[1].contains("? yes")
+            && !pair[0].starts_with("Free blocks count wrong (")
+            && !pair[0].starts_with("Free inodes count wrong (")
+    });
+    if output.status.code().is_none_or(|c| c > 1) || mended.is_some() {
+        bail!("data is damaged: {said}");
+    }
+    Ok(())
 }

@@ -70,6 +70,7 @@ pub struct TestMachine {
     vm: Option<Vm>,
     port: u16,
     boots: u32,
+    write_log: Option<PathBuf>,
     _permit: Permit,
 }
 
@@ -99,6 +100,7 @@ impl TestMachine {
             vm: None,
             port: free_port()?,
             boots: 0,
+            write_log: None,
             _permit: permit,
         })
     }
@@ -116,6 +118,11 @@ impl TestMachine {
     /// The port on localhost that leads to port 80.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// From the next start on, every write to the disk is also recorded in this file (see [`crate::write_log`]).
+    pub fn record_writes(&mut self, log: PathBuf) {
+        self.write_log = Some(log);
     }
 
     /// Switches it on.
@@ -156,7 +163,16 @@ impl TestMachine {
             keyboard: &self.folder.path().join("keyboard"),
             control: &self.folder.path().join("control"),
         };
-        self.vm = Some(Vm::start(qemu, &machine)?);
+        let logged = match &self.write_log {
+            Some(log) => {
+                // QEMU wants the file to be there.
+                std::fs::File::create(log)?;
+                let logged = qemu.with_write_log(log);
+                Some(logged.context("this board's disk cannot be recorded")?)
+            }
+            None => None,
+        };
+        self.vm = Some(Vm::start(logged.as_ref().unwrap_or(qemu), &machine)?);
         Ok(())
     }
 

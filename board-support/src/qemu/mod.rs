@@ -79,10 +79,32 @@ pub struct Machine<'a> {
 }
 
 impl Qemu {
+    /// The same machine with a disk whose every write and flush is also recorded in the file `log`, as the kernel's dm-log-writes
+    /// does; `None` when its disk is not given with `-drive`. The host need not keep what the guest flushes: the log says it.
+    pub fn with_write_log(&self, log: &Path) -> Option<Self> {
+        let drive = self.disk.iter().position(|a| a == "-drive")?;
+        let id = self
+            .disk
+            .get(drive + 1)?
+            .split(',')
+            .find_map(|o| o.strip_prefix("id="))?;
+        let nodes = [
+            "driver=file,node-name=plain,cache.no-flush=on,filename={disk}".to_owned(),
+            format!(
+                "driver=file,node-name=log,cache.no-flush=on,filename={}",
+                quoted(log)
+            ),
+            format!("driver=blklogwrites,node-name={id},file=plain,log=log"),
+        ];
+        let nodes = nodes.into_iter().flat_map(|node| ["-blockdev".to_owned(), node]);
+        let mut logged = self.clone();
+        logged.disk.splice(drive..drive + 2, nodes);
+        Some(logged)
+    }
+
     /// The command line. Software emulation: it is the same on every machine, and a `/dev/kvm` for another architecture is of no use.
     pub fn command(&self, machine: &Machine<'_>) -> Command {
         let mut command = Command::new(&self.program);
-        let quoted = |path: &Path| path.display().to_string().replace(',', ",,");
         command.args(["-nodefaults", "-display", "none", "-accel", "tcg,thread=multi"]);
         command.args(&self.arguments);
         match machine.firmware {
@@ -133,6 +155,11 @@ impl Qemu {
     }
 }
 
+/// A path as a value among others: a comma is written twice.
+fn quoted(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,5 +183,22 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_recorded_disk_keeps_its_device_and_gets_a_log() {
+        let logged = |name: &str| {
+            let qemu = Board::find(name).unwrap().qemu.unwrap();
+            qemu.with_write_log(Path::new("a,b.log"))
+        };
+        let disk = logged("qemu-arm64").unwrap().disk.join(" ");
+        assert!(
+            disk.contains("filename={disk}") && disk.contains("a,,b.log") && !disk.contains("-drive"),
+            "{disk}"
+        );
+        assert!(
+            disk.contains("node-name=disk,") && disk.contains("drive=disk"),
+            "{disk}"
+        );
     }
 }
