@@ -42,7 +42,8 @@ pub fn libraries(tree: &Tree, architecture: Architecture) -> Vec<String> {
     let mut problems = Vec::new();
     for (path, node) in tree.iter() {
         let Node::File { bytes, .. } = node else { continue };
-        if !bytes.starts_with(b"\x7fELF") {
+        // What the `firmware` partition holds runs on other processors, such as the Pi's VideoCore.
+        if !bytes.starts_with(b"\x7fELF") || path.starts_with(crate::build::FIRMWARE_FOLDER) {
             continue;
         }
         match needs(bytes) {
