@@ -15,6 +15,7 @@ hearth-update: the versions of this appliance
 
 Usage:
   hearth-update status [--json]      what runs, what is installed, what happens
+  hearth-update check                look for an update now
   hearth-update install SOURCE       install an update into the slot that does not run
       SOURCE is https://..., the whole path of a file, or usb (a stick labelled HEARTH)
       --when now|reboot|tonight      when to start it; at the next restart, unless you say more
@@ -64,6 +65,7 @@ enum Command {
     Status { json: bool },
     History { json: bool },
     Install(Install),
+    Check,
     Activate(When),
     Cancel,
     Rollback,
@@ -88,6 +90,7 @@ fn parse(arguments: &[&str]) -> Option<Command> {
         ["history", "--json"] => Command::History { json: true },
         ["install", rest @ ..] => Command::Install(parse_install(rest)?),
         ["activate", when] => Command::Activate(When::from_name(when)?),
+        ["check"] => Command::Check,
         ["cancel"] => Command::Cancel,
         ["rollback"] => Command::Rollback,
         ["mark", state @ ("good" | "bad" | "active")] => Command::Mark {
@@ -136,6 +139,14 @@ async fn carry_out(command: Command) -> anyhow::Result<()> {
         }
         Command::Install(options) => install(options).await?,
         Command::Activate(when) => Client::connect().await?.activate(when).await?,
+        Command::Check => {
+            let client = Client::connect().await?;
+            client.check().await?;
+            match show::channel(&client.status().await?) {
+                nothing if nothing.is_empty() => println!("There is nothing newer for this box."),
+                text => print!("{text}"),
+            }
+        }
         Command::Cancel => Client::connect().await?.cancel().await?,
         Command::Rollback => {
             Client::connect().await?.rollback().await?;
@@ -254,6 +265,7 @@ mod tests {
             ),
             ("mark bad c", None),
             ("activate tonight", Some(Command::Activate(When::Tonight))),
+            ("check", Some(Command::Check)),
             ("", None),
         ] {
             let words: Vec<&str> = line.split_whitespace().collect();

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::channel::choice::{Choice, ChoiceError, RawChoice};
+
 /// Where the file is on the appliance.
 pub const CONFIG_PATH: &str = "/usr/share/hearth/updater.toml";
 /// The default file, as it is installed.
@@ -38,6 +40,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The part about the channel.
+    #[error("the updater's configuration, channel: {0}")]
+    Channel(ChoiceError),
 }
 
 /// What is asked of a system that has to prove itself.
@@ -66,6 +71,8 @@ pub struct Config {
     pub health: HealthConfig,
     /// Hour of the day (0 to 23) in the box's time zone at which `tonight` restarts.
     pub night_hour: u8,
+    /// Where updates are looked for, unless the owner chooses otherwise.
+    pub channel: Choice,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +80,8 @@ pub struct Config {
 struct Raw {
     health: RawHealth,
     activation: RawActivation,
+    #[serde(default)]
+    channel: RawChoice,
 }
 
 #[derive(Deserialize)]
@@ -127,7 +136,11 @@ impl Config {
             "activation.night_hour",
             "must be 0 to 23",
         )?;
+        let channel = Choice::none()
+            .and_then(|none| none.with(raw.channel))
+            .map_err(ConfigError::Channel)?;
         Ok(Self {
+            channel,
             health: HealthConfig {
                 page: health.page,
                 units: health.units,
@@ -167,6 +180,8 @@ mod tests {
             ("night_hour = 3", "night_hour = 24", "night_hour"),
             ("interval_s = 5", "interval_s = 0", "interval_s"),
             ("\"hearth-web.service\"", "\"web\"", "units"),
+            ("address = \"\"", "address = \"ftp://x\"", "address"),
+            ("to = \"05:00\"", "to = \"02:00\"", "quiet_hours"),
         ] {
             let error = Config::parse(&DEFAULT.replacen(from, to, 1)).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");

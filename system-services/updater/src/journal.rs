@@ -13,6 +13,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::channel::Known;
 use crate::state::Record;
 
 /// Lines of the history that are kept.
@@ -25,6 +26,8 @@ const FORMAT: u32 = 1;
 
 const RECORD: TableDefinition<&str, &[u8]> = TableDefinition::new("record");
 const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
+/// What is known of each channel, by its name.
+const CHANNELS: TableDefinition<&str, &[u8]> = TableDefinition::new("channels");
 const KEY: &str = "current";
 
 /// Why the journal failed.
@@ -198,6 +201,31 @@ impl Journal {
         })
     }
 
+    /// What is known of a channel.
+    pub fn channel(&self, name: &str) -> Result<Option<Known>, JournalError> {
+        let bytes = self.read(|database| {
+            let reading = database.begin_read()?;
+            let table = match reading.open_table(CHANNELS) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                other => other?,
+            };
+            Ok(table.get(name)?.map(|value| value.value().to_vec()))
+        })?;
+        bytes.map(|bytes| self.decode(&bytes)).transpose()
+    }
+
+    /// Writes what is known of a channel; durable when it returns.
+    pub fn keep_channel(&self, name: &str, known: &Known) -> Result<(), JournalError> {
+        let value = self.encode(known)?;
+        self.read(|database| {
+            let mut writing = database.begin_write()?;
+            writing.set_durability(Durability::Immediate)?;
+            writing.open_table(CHANNELS)?.insert(name, value.as_slice())?;
+            writing.commit()?;
+            Ok(())
+        })
+    }
+
     fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, JournalError> {
         work(&self.database).map_err(failed(&self.path))
     }
@@ -229,6 +257,11 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
 
 /// The record in the bytes that a journal stores; for the fuzz tests.
 pub fn decode_record(bytes: &[u8]) -> Result<Record, String> {
+    decode(bytes)
+}
+
+/// What is known of a channel, in the bytes that a journal stores; for the fuzz tests.
+pub fn decode_channel(bytes: &[u8]) -> Result<Known, String> {
     decode(bytes)
 }
 
@@ -369,6 +402,29 @@ mod tests {
         assert_eq!(journal.history().unwrap()[0].outcome, Outcome::JournalLost);
         drop(journal);
         assert_eq!(open(folder.path()).1, Record::default());
+    }
+
+    #[test]
+    fn each_channel_is_remembered_over_a_restart_beside_the_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path());
+        let known = |serial| Known {
+            serial,
+            checked_unix_s: 5,
+            url: "https://updates.example/stable.hearth-channel".into(),
+            available: None,
+        };
+        assert_eq!(journal.channel("stable").unwrap(), None);
+        journal.keep_channel("stable", &known(1)).unwrap();
+        journal.keep_channel("beta", &known(2)).unwrap();
+        journal.keep_channel("stable", &known(3)).unwrap();
+        journal.persist(&good(), &[]).unwrap();
+        drop(journal);
+        let (journal, record) = open(folder.path());
+        assert_eq!(record, good());
+        assert_eq!(journal.channel("stable").unwrap(), Some(known(3)));
+        assert_eq!(journal.channel("beta").unwrap(), Some(known(2)));
+        assert!(decode_channel(b"{\"format\":1,\"value\":{\"serial\":1}}").is_err());
     }
 
     #[test]

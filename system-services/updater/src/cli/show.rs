@@ -54,6 +54,7 @@ pub fn status(status: &Status) -> String {
     if let Some(error) = &status.last_error {
         let _ = writeln!(text, "last error: {error}");
     }
+    text.push_str(&channel(status));
     for slot in &status.slots {
         let quality = match (slot.complete, slot.good) {
             (false, _) => "incomplete",
@@ -70,6 +71,21 @@ pub fn status(status: &Status) -> String {
             "slot {}: {quality}, {} tries left{version}{first}",
             slot.slot, slot.tries_left
         );
+    }
+    text
+}
+
+/// What the channel has: of `status` and `check`.
+pub fn channel(status: &Status) -> String {
+    let mut text = String::new();
+    if let Some(new) = &status.available {
+        let _ = writeln!(text, "available: version {} ({})", new.version, new.channel);
+        if let Some(reason) = &new.failed_before {
+            let _ = writeln!(text, "it was tried on this box before: {reason}");
+        }
+    }
+    if let Some(error) = &status.check_error {
+        let _ = writeln!(text, "looking for updates: {error}");
     }
     text
 }

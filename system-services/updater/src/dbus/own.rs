@@ -123,6 +123,10 @@ impl Updater1 {
         Ok(self.service.roll_back().await?)
     }
 
+    async fn check(&self) -> Result<(), BusError> {
+        Ok(self.service.check().await?)
+    }
+
     #[zbus(out_args("marked", "sentence"))]
     async fn mark(&self, state: String, slot: String) -> Result<(String, String), BusError> {
         let mark = Mark::from_name(&state)

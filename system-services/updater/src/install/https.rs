@@ -21,6 +21,8 @@ const TAIL_BYTES: u64 = 8 * 1024;
 const MAX_STREAMS: usize = 4;
 /// A file beyond this is no bundle of ours.
 const MAX_BYTES: u64 = 16 << 30;
+/// Longest time for a file that is read at once.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(60);
 /// Announced ranges that are remembered.
 const MAX_RANGES: usize = 65_536;
 
@@ -327,6 +329,48 @@ impl ReadAt for Https {
     }
 }
 
+/// A small file, read at once: at most `limit` bytes, within [`WHOLE_PATIENCE`].
+pub fn fetch_whole(options: &Options, limit: usize) -> Result<Vec<u8>, HttpsError> {
+    if !options.url.starts_with("https://") {
+        return Err(HttpsError::NotHttps(options.url.clone()));
+    }
+    let unreachable = |source| HttpsError::Unreachable {
+        url: options.url.clone(),
+        source: Box::new(source),
+    };
+    let response = agent(options)?
+        .get(&options.url)
+        .config()
+        .timeout_global(Some(WHOLE_PATIENCE))
+        .build()
+        .header(header::ACCEPT_ENCODING, "identity")
+        .call()
+        .map_err(unreachable)?;
+    if response.status() != StatusCode::OK {
+        return Err(HttpsError::Status {
+            url: options.url.clone(),
+            status: response.status().as_u16(),
+        });
+    }
+    let mut bytes = Vec::new();
+    response
+        .into_body()
+        .into_with_config()
+        // One more, to tell a longer file from one that just fits.
+        .limit(limit as u64 + 1)
+        .reader()
+        .take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| unreachable(source.into()))?;
+    if bytes.len() > limit {
+        return Err(HttpsError::Answer {
+            url: options.url.clone(),
+            what: format!("more than {limit} bytes, which is not what belongs there"),
+        });
+    }
+    Ok(bytes)
+}
+
 /// An answer that will be the same next time.
 fn is_final(error: &io::Error) -> bool {
     error
@@ -543,6 +587,30 @@ mod tests {
         let mut broken = options(&server, "/a.raucb");
         broken.authorities_pem = "no certificate".into();
         assert!(say(Https::open(broken, Arc::default())).contains("PEM"));
+    }
+
+    #[test]
+    fn a_small_file_comes_whole_and_never_more_than_its_limit() {
+        let bytes = content(50_000);
+        let server = server(&bytes);
+        let options = options(&server, "/a.raucb");
+        assert!(fetch_whole(&options, 50_000).unwrap() == bytes);
+        let error = fetch_whole(&options, 49_999).unwrap_err().to_string();
+        assert!(error.contains("more than 49999 bytes"), "{error}");
+        server.behave(Behaviour {
+            cut_after: Some(20_000),
+            ..Behaviour::default()
+        });
+        let error = fetch_whole(&options, 50_000).unwrap_err();
+        assert!(matches!(error, HttpsError::Unreachable { .. }), "{error}");
+        server.behave(Behaviour {
+            stall_after: Some(20_000),
+            ..Behaviour::default()
+        });
+        assert!(
+            fetch_whole(&options, 50_000).is_err(),
+            "a server that says nothing more"
+        );
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn options(root: &Root, url: &str, access: &Access) -> Result<Options, EngineErr
 }
 
 /// The public authorities, and those of the owner's own servers.
-fn authorities(root: &Root) -> Result<String, EngineError> {
+pub fn authorities(root: &Root) -> Result<String, EngineError> {
     let mut text = String::new();
     for path in [PUBLIC_AUTHORITIES, OWN_AUTHORITIES] {
         let path = root.path(path);
@@ -170,7 +170,8 @@ pub fn clock(root: &Root) -> UnixTime {
     UnixTime(now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())
 }
 
-fn pem(path: &PathBuf) -> Result<String, EngineError> {
+/// The text of a file with certificates or lists.
+pub fn pem(path: &PathBuf) -> Result<String, EngineError> {
     let read = || -> io::Result<String> {
         use io::Read;
         let mut text = String::new();
@@ -184,7 +185,8 @@ pub(super) fn refused(sentence: impl Into<String>) -> EngineError {
     EngineError::new(EngineErrorKind::Refused, sentence)
 }
 
-fn https_error(error: HttpsError) -> EngineError {
+/// What the service does about it, and the sentence.
+pub fn https_error(error: HttpsError) -> EngineError {
     let kind = match &error {
         HttpsError::Unreachable { .. } | HttpsError::Status { .. } => EngineErrorKind::Unreachable,
         HttpsError::NotHttps(_) | HttpsError::Authorities | HttpsError::Answer { .. } => {

@@ -1,5 +1,6 @@
 //! The service between bus, disk and engine: asks the machine, carries out its orders, answers.
 
+mod channel;
 mod jobs;
 mod status;
 
@@ -24,6 +25,7 @@ use crate::state::{Action, Event, InstallOptions, Mark, Record, Refused, State, 
 use crate::state_disk::StateDisk;
 use crate::{facts, firmware, mark_good, night, power};
 
+use self::channel::Desk;
 use jobs::Jobs;
 pub use status::Snapshot;
 
@@ -83,6 +85,7 @@ struct Shared {
     access: Mutex<Access>,
     progress: Mutex<Option<Progress>>,
     jobs: Jobs,
+    channel: Desk,
     notices: broadcast::Sender<Notice>,
 }
 
@@ -108,6 +111,7 @@ impl Service {
         let shared = Shared {
             disk: StateDisk::at(root.path(&facts.bootstate_device)),
             running: facts::running(&facts),
+            channel: Desk::new(&root, boot_id.trim()),
             boot_id: boot_id.trim().into(),
             root,
             config,
@@ -127,9 +131,16 @@ impl Service {
         Ok((service, Inbox(receiver)))
     }
 
-    /// Goes on from what the last run left, then hears jobs and clock. Never ends.
-    pub async fn run(&self, mut inbox: Inbox) {
+    /// Goes on from what the last run left, then hears jobs and clock, and watches the channel. Never ends.
+    pub async fn run(&self, inbox: Inbox) {
         self.tell(Event::BootObserved).await;
+        tokio::select! {
+            () = self.hear(inbox) => {}
+            () = self.watch_channel() => {}
+        }
+    }
+
+    async fn hear(&self, mut inbox: Inbox) {
         let mut ticks = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -190,7 +201,13 @@ impl Service {
 
     /// Gives up an installation, or one that waits.
     pub async fn cancel(&self) -> Result<(), ServiceError> {
-        self.advance(Event::Cancelled).await
+        let mut record = self.shared.record.lock().await;
+        let given_up = crate::channel::look::under_way_by_itself(&record);
+        self.advance_locked(&mut record, Event::Cancelled).await?;
+        if let Some(hash) = given_up {
+            self.leave_alone(hash);
+        }
+        Ok(())
     }
 
     /// Says when the staged system is started.
@@ -361,7 +378,7 @@ impl Service {
         let offset = night::utc_offset_s(&shared.root, now_unix_s);
         Ok(Surroundings {
             now_unix_s,
-            tonight_unix_s: night::next(now_unix_s, shared.config.night_hour, offset),
+            tonight_unix_s: self.tonight(now_unix_s, offset),
             boot_id: shared.boot_id.clone(),
             running: shared.running,
             healed: shared.facts.healed,

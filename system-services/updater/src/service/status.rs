@@ -4,6 +4,7 @@ use boot_state::Slot;
 use ipc::updater::{BundleStatus, Progress, SlotStatus, Status, When};
 
 use super::{Service, ServiceError, blocking, lock};
+use crate::channel::View;
 use crate::state::{Activation, Bundle, Record, State, Surroundings, slot_of_record};
 
 /// Record and surroundings of one moment, for both bus interfaces.
@@ -15,6 +16,8 @@ pub struct Snapshot {
     pub around: Surroundings,
     /// How far an installation is.
     pub progress: Option<Progress>,
+    /// What is known of the channel.
+    pub channel: View,
 }
 
 impl Service {
@@ -23,10 +26,12 @@ impl Service {
         let record = self.shared.record.lock().await.clone();
         let this = self.clone();
         let around = blocking("looking at the boot state", move || this.look_around()).await??;
+        let channel = self.channel_view(&record);
         Ok(Snapshot {
             record,
             around,
             progress: self.progress(),
+            channel,
         })
     }
 
@@ -84,10 +89,9 @@ impl Snapshot {
             minimum_version: record.floor.as_ref().map(ToString::to_string),
             can_roll_back: resting && record.no_way_back(around).is_none(),
             slots: Slot::ALL.map(|slot| self.slot(slot)).into(),
-            // Channels are not read here yet.
-            available: None,
-            checked_unix_s: None,
-            check_error: None,
+            available: self.channel.available.clone(),
+            checked_unix_s: self.channel.checked_unix_s,
+            check_error: self.channel.error.clone(),
         }
     }
 

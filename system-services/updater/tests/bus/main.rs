@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod appliance;
+mod channel;
 mod engine;
 mod own;
 mod rauc;

@@ -1,0 +1,241 @@
+//! What is remembered between two looks at a channel, and what it means for the updater: pure.
+
+use channel::UnixTime;
+use channel::schedule::{
+    Conditions, Next, Now, PollState, QuietHours, State, Update, UpdatePolicy, what_now,
+};
+use ipc::updater::Available;
+use ipc::updater_version::Version;
+use serde::{Deserialize, Serialize};
+
+use super::Chosen;
+use super::look::Answer;
+use crate::engine::ManifestHash;
+use crate::night;
+use crate::state::{Record, State as Machine};
+
+/// Before what could not be installed is begun again by itself; doubled each time, up to a day.
+const AGAIN_S: u64 = 6 * 3600;
+const MAX_AGAIN_S: u64 = 86_400;
+
+/// What the box knows of a channel, over restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// The highest serial of an index that was accepted.
+    pub serial: u64,
+    /// When that was (seconds since 1970).
+    pub checked_unix_s: u64,
+    /// Where it was.
+    pub url: String,
+    /// What it had for this box.
+    pub available: Option<Available>,
+}
+
+/// What may be installed without a person, as the last look in this run of the updater says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Address of the bundle.
+    pub source: String,
+    /// Which one.
+    pub hash: ManifestHash,
+    /// It should not wait.
+    pub critical: bool,
+}
+
+/// An installation that the updater began by itself.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    hash: ManifestHash,
+    count: u32,
+    not_before_s: u64,
+}
+
+/// What people see of the channel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct View {
+    /// What there is that does not run.
+    pub available: Option<Available>,
+    /// When the channel was last read with success (seconds since 1970).
+    pub checked_unix_s: Option<u64>,
+    /// Why it was not the last time.
+    pub error: Option<String>,
+}
+
+/// The memory.
+#[derive(Debug)]
+pub struct Watch {
+    poll: PollState,
+    url: Option<String>,
+    known: Option<Known>,
+    offer: Option<Offer>,
+    attempt: Option<Attempt>,
+    problem: Option<String>,
+    error: Option<String>,
+}
+
+impl Watch {
+    /// At the start of the service; `seed` tells boxes and boots apart.
+    pub fn new(seed: u64, since_boot_s: u64) -> Self {
+        Self {
+            poll: PollState::new(seed, since_boot_s),
+            url: None,
+            known: None,
+            offer: None,
+            attempt: None,
+            problem: None,
+            error: None,
+        }
+    }
+
+    /// Takes what is chosen now; says whether that is another channel than before, of which [`Watch::remember`] is to tell.
+    pub fn chosen(&mut self, chosen: &Chosen) -> bool {
+        self.problem.clone_from(&chosen.problem);
+        let url = chosen.choice.index_url();
+        if url == self.url {
+            return false;
+        }
+        (self.known, self.offer, self.error) = (None, None, None);
+        self.url = url;
+        true
+    }
+
+    /// What was known of the channel before this run.
+    pub fn remember(&mut self, known: Option<Known>) {
+        self.known = known;
+    }
+
+    /// The highest serial so far.
+    pub fn seen_serial(&self) -> Option<u64> {
+        self.known.as_ref().map(|known| known.serial)
+    }
+
+    /// An index was read.
+    pub fn answered(&mut self, answer: Answer, since_boot_s: u64) {
+        self.poll = self.poll.polled(true, since_boot_s);
+        self.known = Some(answer.known);
+        self.offer = answer.offer;
+        self.error = answer.remark;
+    }
+
+    /// It was not. What is not confirmed any more is not installed without a person.
+    pub fn failed(&mut self, sentence: String, since_boot_s: u64) {
+        self.poll = self.poll.polled(false, since_boot_s);
+        self.offer = None;
+        self.error = Some(sentence);
+    }
+
+    /// What to do now; never a poll without a channel.
+    pub fn next(
+        &self,
+        record: &Record,
+        running: ipc::boot_facts::Slot,
+        policy: UpdatePolicy,
+        conditions: &Conditions,
+        now: Now,
+    ) -> Next {
+        let state = State {
+            poll: self.poll,
+            update: self.update(record, running, now),
+        };
+        // Nothing is polled: as if only a person asked. What is offered is none then.
+        let policy = if self.url.is_some() {
+            policy
+        } else {
+            UpdatePolicy::Manual
+        };
+        what_now(&state, policy, conditions, now)
+    }
+
+    fn update(&self, record: &Record, running: ipc::boot_facts::Slot, now: Now) -> Update {
+        match &record.state {
+            Machine::Downloading { .. } | Machine::Verifying { .. } | Machine::Trying(_) => Update::Busy,
+            Machine::RolledBack { trial, .. } if trial.target == running => Update::Busy,
+            Machine::Staged { .. } => Update::Staged,
+            _ => match self.offer_now(now.since_boot_s) {
+                Some(offer) => Update::Available {
+                    critical: offer.critical,
+                },
+                None => Update::None,
+            },
+        }
+    }
+
+    /// What is offered, unless it is too soon to begin with it again.
+    pub fn offer_now(&self, since_boot_s: u64) -> Option<&Offer> {
+        self.offer.as_ref().filter(|offer| {
+            self.attempt
+                .is_none_or(|attempt| attempt.hash != offer.hash || since_boot_s >= attempt.not_before_s)
+        })
+    }
+
+    /// The updater begins to install `hash` by itself.
+    pub fn began(&mut self, hash: ManifestHash, since_boot_s: u64) {
+        let before = self.attempt.filter(|attempt| attempt.hash == hash);
+        let count = before.map_or(0, |attempt| attempt.count);
+        let wait = (AGAIN_S << count.min(8)).min(MAX_AGAIN_S);
+        self.attempt = Some(Attempt {
+            hash,
+            count: count + 1,
+            not_before_s: since_boot_s.saturating_add(wait),
+        });
+    }
+
+    /// A person gave `hash` up: in this boot it is not begun again by itself.
+    pub fn leave_alone(&mut self, hash: ManifestHash) {
+        self.attempt = Some(Attempt {
+            hash,
+            count: 0,
+            not_before_s: u64::MAX,
+        });
+    }
+
+    /// For people, beside the updater's record and the version that runs.
+    pub fn view(&self, record: &Record, version: &str) -> View {
+        if self.url.is_none() {
+            let none = "No update channel is set up, so this box does not look for updates. Install them from a file or a USB \
+                        stick, or set a channel's address.";
+            return View {
+                error: self.problem.clone().or_else(|| Some(none.into())),
+                ..View::default()
+            };
+        }
+        let known = self
+            .known
+            .as_ref()
+            .filter(|known| Some(&known.url) == self.url.as_ref());
+        let running = Version::parse(version).ok();
+        let newer = |available: &Available| {
+            let offered = Version::parse(&available.version).ok();
+            offered.is_some_and(|offered| running.as_ref().is_none_or(|running| offered > *running))
+        };
+        let mut available = known.and_then(|known| known.available.clone()).filter(newer);
+        if let Some(available) = &mut available {
+            let failed = record
+                .failed
+                .iter()
+                .find(|failed| failed.manifest_hash.to_string() == available.manifest_hash);
+            available.failed_before = failed.map(|failed| failed.reason.clone());
+        }
+        let errors = [&self.problem, &self.error];
+        let errors: Vec<&str> = errors.iter().filter_map(|e| e.as_deref()).collect();
+        View {
+            available,
+            checked_unix_s: known.map(|known| known.checked_unix_s),
+            error: (!errors.is_empty()).then(|| errors.join(" ")),
+        }
+    }
+}
+
+/// The next start in the night (seconds since 1970): at `night_hour`, or, where that is not in the quiet hours, when they
+/// begin next.
+pub fn tonight(quiet: QuietHours, night_hour: u8, now_unix_s: u64, utc_offset_s: i32) -> u64 {
+    let at = night::next(now_unix_s, night_hour, utc_offset_s);
+    if quiet.contains(UnixTime(at), utc_offset_s) {
+        return at;
+    }
+    quiet.next(UnixTime(now_unix_s), utc_offset_s).0
+}
+
+#[cfg(test)]
+mod tests;

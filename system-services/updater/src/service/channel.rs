@@ -1,0 +1,262 @@
+//! Looks at the channel, and begins what it has when the rules say so.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use channel::schedule::{Action, Conditions, Now, UpdatePolicy, Wish};
+use ipc::paths::SETTINGS;
+use ipc::settings::Settings;
+use ipc::updater::When;
+use os_io::host;
+use os_io::root::Root;
+use ring::digest::{SHA256, digest};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Notice, Service, blocking, lock};
+use crate::channel::look::{Answer, ThisBox, look, under_way_by_itself};
+use crate::channel::watch::Offer;
+use crate::channel::{Chosen, TRANSACTION, View, Watch};
+use crate::engine::{Access, EngineError, EngineErrorKind, ManifestHash, Source};
+use crate::error::{ServiceError, chain};
+use crate::install::open::clock;
+use crate::night;
+use crate::state::{Event, InstallOptions, Record};
+
+/// Longest settings that are read.
+const MAX_SETTINGS: u64 = 64 * 1024;
+
+/// What the service keeps for the channel.
+pub(super) struct Desk {
+    watch: Mutex<Watch>,
+    /// One look at a time.
+    looking: AsyncMutex<()>,
+}
+
+impl Desk {
+    /// After a power cut in a whole town the boxes ask one after the other: what is random is this box and this boot.
+    pub(super) fn new(root: &Root, boot_id: &str) -> Self {
+        let machine_id = std::fs::read_to_string(root.path("/etc/machine-id")).unwrap_or_default();
+        let hash = digest(&SHA256, format!("poll\0{machine_id}\0{boot_id}").as_bytes());
+        let seed = hash.as_ref().iter().take(8);
+        let seed = seed.fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        Self {
+            watch: Mutex::new(Watch::new(seed, host::uptime().as_secs())),
+            looking: AsyncMutex::default(),
+        }
+    }
+}
+
+impl Service {
+    /// Looks at the channel now, for a person.
+    pub async fn check(&self) -> Result<(), ServiceError> {
+        let chosen = self.choose().await?;
+        if chosen.choice.address.is_none() {
+            let view = self.channel_view(&Record::default());
+            let sentence = view.error.unwrap_or_default();
+            return Err(EngineError::new(EngineErrorKind::Unreachable, sentence).into());
+        }
+        self.look(&chosen).await
+    }
+
+    /// Does what is due, for ever.
+    pub(super) async fn watch_channel(&self) {
+        let mut notices = self.notices();
+        loop {
+            let pause = self.channel_turn().await;
+            let changed = async {
+                loop {
+                    match notices.recv().await {
+                        Ok(Notice::Progress) => {}
+                        Ok(_) | Err(RecvError::Lagged(_)) => return,
+                        // Not before the service itself is gone.
+                        Err(RecvError::Closed) => std::future::pending().await,
+                    }
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = changed => {}
+            }
+        }
+    }
+
+    /// One step; how long until the next at the latest.
+    async fn channel_turn(&self) -> Duration {
+        let chosen = match self.choose().await {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                tracing::error!("{}", chain(&error));
+                return Duration::from_secs(channel::schedule::MAX_WAIT_S);
+            }
+        };
+        let root = &self.shared.root;
+        let now = Now {
+            unix: clock(root),
+            since_boot_s: host::uptime().as_secs(),
+        };
+        let conditions = Conditions {
+            quiet: chosen.choice.quiet,
+            utc_offset_s: night::utc_offset_s(root, now.unix.0),
+            metered: chosen.choice.metered,
+            allow_metered: false,
+            wish: Wish::None,
+        };
+        let record = self.shared.record.lock().await.clone();
+        let running = crate::state::slot_of_record(self.running().slot());
+        let (next, offer) = {
+            let watch = lock(&self.shared.channel.watch);
+            let next = watch.next(&record, running, policy(root), &conditions, now);
+            (next, watch.offer_now(now.since_boot_s).cloned())
+        };
+        match (next.action, offer) {
+            (Action::Poll, _) => {
+                if let Err(error) = self.look(&chosen).await {
+                    tracing::warn!("looking for updates: {}", chain(&error));
+                }
+                // What to do with it is the next turn's matter.
+                return Duration::ZERO;
+            }
+            (Action::Download, Some(offer)) => self.begin(&offer, now.since_boot_s).await,
+            // The machine restarts what is staged.
+            _ => {}
+        }
+        Duration::from_secs(next.again_in_s)
+    }
+
+    /// What is chosen now; when that is another channel than before, what is known of it is read.
+    async fn choose(&self) -> Result<Chosen, ServiceError> {
+        let this = self.clone();
+        let work = move || {
+            let chosen = this.shared.config.channel.with_owners(&this.shared.root);
+            if lock(&this.shared.channel.watch).chosen(&chosen) {
+                let known = this.shared.journal.channel(chosen.choice.name.as_str());
+                // Without it the channel begins anew; an index that expired is refused all the same.
+                let known = known.unwrap_or_else(|error| {
+                    tracing::error!("{}", chain(&error));
+                    None
+                });
+                lock(&this.shared.channel.watch).remember(known);
+                this.notify(Notice::Changed);
+            }
+            chosen
+        };
+        blocking("reading which channel is chosen", work).await
+    }
+
+    async fn look(&self, chosen: &Chosen) -> Result<(), ServiceError> {
+        let shared = &self.shared;
+        let _one_at_a_time = shared.channel.looking.lock().await;
+        let record = shared.record.lock().await.clone();
+        let this_box = ThisBox {
+            compatible: self.compatible(),
+            version: shared.facts.version.clone(),
+            floor: record.floor,
+            failed: record.failed.iter().map(|f| f.manifest_hash).collect(),
+            seen_serial: lock(&shared.channel.watch).seen_serial(),
+        };
+        let (root, choice) = (shared.root.clone(), chosen.choice.clone());
+        let looked = blocking("looking for updates", move || look(&root, &choice, &this_box)).await;
+        let kept = match looked {
+            Ok(Ok(answer)) => self.keep(chosen, answer).await,
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(error),
+        };
+        let since_boot_s = host::uptime().as_secs();
+        let outcome = match kept {
+            Ok(answer) => {
+                let stopped = answer.stopped.clone();
+                lock(&shared.channel.watch).answered(answer, since_boot_s);
+                self.withdraw(&stopped).await;
+                Ok(())
+            }
+            Err(error) => {
+                lock(&shared.channel.watch).failed(error.to_string(), since_boot_s);
+                Err(error)
+            }
+        };
+        self.notify(Notice::Changed);
+        outcome
+    }
+
+    /// Nothing is done because of an index whose serial could be forgotten.
+    async fn keep(&self, chosen: &Chosen, answer: Answer) -> Result<Answer, ServiceError> {
+        let (this, name) = (self.clone(), chosen.choice.name.clone());
+        let work = move || {
+            this.shared.journal.keep_channel(name.as_str(), &answer.known)?;
+            Ok(answer)
+        };
+        blocking("writing the journal", work).await?
+    }
+
+    /// A release that was stopped is given up, unless a person said when it is to start.
+    async fn withdraw(&self, stopped: &[ManifestHash]) {
+        let mut record = self.shared.record.lock().await;
+        let Some(hash) = under_way_by_itself(&record).filter(|hash| stopped.contains(hash)) else {
+            return;
+        };
+        tracing::warn!("the bundle {hash} was stopped on the channel; it is not started");
+        if let Err(error) = self.advance_locked(&mut record, Event::Cancelled).await {
+            tracing::error!("{}", chain(&error));
+        }
+    }
+
+    /// Installs what is offered, as if a person had asked for it; it starts in the night.
+    async fn begin(&self, offer: &Offer, since_boot_s: u64) {
+        let options = InstallOptions {
+            when: When::Tonight,
+            require_manifest_hash: Some(offer.hash),
+            transaction: Some(TRANSACTION.into()),
+            ..InstallOptions::default()
+        };
+        let source = Source::Https(offer.source.clone());
+        match self.install(source, options, Access::default()).await {
+            // It was not begun: in a moment it may be.
+            Err(ServiceError::Refused(why)) => tracing::debug!("not now: {why}"),
+            begun => {
+                lock(&self.shared.channel.watch).began(offer.hash, since_boot_s);
+                if let Err(error) = begun {
+                    tracing::error!("{}", chain(&error));
+                }
+            }
+        }
+    }
+
+    /// A person gave this up.
+    pub(super) fn leave_alone(&self, hash: ManifestHash) {
+        lock(&self.shared.channel.watch).leave_alone(hash);
+    }
+
+    /// For people.
+    pub(super) fn channel_view(&self, record: &Record) -> View {
+        lock(&self.shared.channel.watch).view(record, &self.shared.facts.version)
+    }
+
+    /// The next night's start: at the configured hour, or when the quiet hours begin where they do not hold it.
+    pub(super) fn tonight(&self, now_unix_s: u64, utc_offset_s: i32) -> u64 {
+        let quiet = self
+            .shared
+            .config
+            .channel
+            .with_owners(&self.shared.root)
+            .choice
+            .quiet;
+        crate::channel::watch::tonight(quiet, self.shared.config.night_hour, now_unix_s, utc_offset_s)
+    }
+}
+
+/// What the owner said in the setup; before it, and where that cannot be read, nothing is done by itself.
+fn policy(root: &Root) -> UpdatePolicy {
+    let read = || -> std::io::Result<String> {
+        use std::io::Read;
+        let mut text = String::new();
+        std::fs::File::open(root.path(SETTINGS))?
+            .take(MAX_SETTINGS)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let settings = read().ok().and_then(|text| Settings::parse(&text).ok());
+    settings
+        .filter(|settings| settings.provisioned)
+        .map_or(UpdatePolicy::Manual, |settings| settings.update_policy)
+}

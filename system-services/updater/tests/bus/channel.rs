@@ -1,0 +1,224 @@
+//! The channel: a signed index on an HTTPS server, and what the box does with it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::channel::{ChannelName, Compatible, Index, Location, Release, UnixTime, Wave};
+use boot_state::Slot;
+use bundle::sign::{SigningIdentity, sign};
+use https_server::{Behaviour, Server};
+use ipc::settings::{Settings, UpdatePolicy};
+use ipc::updater::{Phase, When, WireError};
+use ipc::updater_version::Version;
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+
+use crate::appliance::Appliance;
+
+const DAY: u64 = 86_400;
+const INDEX: &str = "/updates/stable.hearth-channel";
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A box whose owner chose the channel of a server.
+struct Scene {
+    hearth: Appliance,
+    server: Server,
+    identity: SigningIdentity,
+}
+
+impl Scene {
+    async fn start(policy: UpdatePolicy) -> Self {
+        let hearth = Appliance::start().await;
+        let server = Server::start(&[]).unwrap();
+        let (keyring, identity) = signer();
+        let scene = Self {
+            hearth,
+            server,
+            identity,
+        };
+        let settings = Settings {
+            provisioned: true,
+            update_policy: policy,
+            ..Settings::default()
+        };
+        scene.put(ipc::paths::UPDATE_KEYRING, &keyring);
+        scene.put("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+        scene.put(ipc::paths::SETTINGS, &settings.to_toml().unwrap());
+        scene.put(
+            "/var/lib/hearth-updater/authorities.pem",
+            scene.server.authority_pem(),
+        );
+        let address = format!("address = \"{}\"\n", scene.server.url("/updates/"));
+        scene.put("/var/lib/hearth-updater/channel.toml", &address);
+        scene
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.hearth.root.path().join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// Publishes this release in an index made `age_s` ago.
+    fn publish(&self, release: Release, age_s: u64) {
+        let name = ChannelName::parse("stable").unwrap();
+        let mut index = Index::new(name, UnixTime(now() - age_s), 30 * DAY);
+        index.compatibles.push(Compatible {
+            name: "hearth-qemu-arm64".into(),
+            releases: vec![release],
+        });
+        let file = sign(
+            index.to_toml().unwrap().as_bytes(),
+            &self.identity,
+            UnixTime(now()),
+        );
+        self.server.put(INDEX, file.unwrap());
+    }
+
+    async fn check(&self) -> Result<(), (WireError, String)> {
+        self.hearth.call("Check", &()).await.map(|_| ())
+    }
+}
+
+fn signer() -> (String, SigningIdentity) {
+    let mut root = CertificateParams::default();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let root_key = KeyPair::generate().unwrap();
+    let keyring = root.self_signed(&root_key).unwrap().pem();
+    let mut leaf = CertificateParams::default();
+    leaf.is_ca = IsCa::ExplicitNoCa;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+    let key = KeyPair::generate().unwrap();
+    let leaf = leaf.signed_by(&key, &Issuer::new(root, root_key)).unwrap();
+    let identity = SigningIdentity::from_pem(&key.serialize_pem(), &leaf.pem()).unwrap();
+    (keyring, identity)
+}
+
+/// What the fake engine finds at every address.
+fn release() -> Release {
+    Release {
+        version: Version::parse("2.0.0").unwrap(),
+        bundle: Location::parse("bundles/x.raucb").unwrap(),
+        manifest_hash: [2; 32],
+        size_bytes: 1000,
+        description: "Better.".into(),
+        upgrade_from: None,
+        critical: false,
+        stopped: false,
+        published: UnixTime(now() - DAY),
+        waves: vec![],
+    }
+}
+
+#[tokio::test]
+async fn an_automatic_box_installs_what_is_offered_for_the_night_and_withdraws_it_when_it_is_stopped() {
+    let scene = Scene::start(UpdatePolicy::Automatic).await;
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    let status = scene.hearth.until_phase(Phase::Staged).await;
+    assert_eq!(status.starts, Some(When::Tonight));
+    assert_eq!(scene.hearth.boot_state().primary(), Slot::A);
+    let inspected = format!("inspect {}", scene.server.url("/updates/bundles/x.raucb"));
+    assert!(scene.hearth.fake.calls().contains(&inspected));
+    scene.publish(
+        Release {
+            stopped: true,
+            ..release()
+        },
+        50,
+    );
+    scene.check().await.unwrap();
+    let status = scene.hearth.until_phase(Phase::Idle).await;
+    assert_eq!(status.available, None);
+}
+
+#[tokio::test]
+async fn a_box_that_asks_shows_what_there_is_over_restarts_and_installs_nothing() {
+    let mut scene = Scene::start(UpdatePolicy::Notify).await;
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    let status = scene.hearth.status().await;
+    assert!(status.check_error.is_none() && status.checked_unix_s.is_some());
+    let available = status.available.unwrap();
+    assert_eq!(
+        (available.version.as_str(), available.channel.as_str()),
+        ("2.0.0", "stable")
+    );
+    assert_eq!(available.manifest_hash, "02".repeat(32));
+    scene.hearth.boot().await;
+    for _ in 0..200 {
+        if scene.hearth.status().await.available.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let status = scene.hearth.status().await;
+    assert_eq!(status.available.as_ref(), Some(&available));
+    assert_eq!(
+        scene.hearth.fake.calls(),
+        Vec::<String>::new(),
+        "nobody said to install it"
+    );
+    assert_eq!(
+        scene.server.requests(),
+        [format!("GET {INDEX} -")],
+        "no poll right after the start"
+    );
+}
+
+#[tokio::test]
+async fn an_index_that_is_old_expired_or_not_there_is_told_and_nothing_is_installed() {
+    let scene = Scene::start(UpdatePolicy::Automatic).await;
+    let waits = Release {
+        waves: vec![Wave {
+            from: UnixTime(now() + DAY),
+            percent: 100,
+        }],
+        ..release()
+    };
+    scene.publish(waits, 100);
+    scene.check().await.unwrap();
+    let status = scene.hearth.status().await;
+    assert_eq!((status.available, status.check_error), (None, None));
+    for (age_s, says) in [(200, "was seen already"), (31 * DAY, "was seen already")] {
+        scene.publish(release(), age_s);
+        let (wire, text) = scene.check().await.unwrap_err();
+        assert_eq!(wire, WireError::SourceUnavailable);
+        assert!(text.contains(says), "{text}");
+        assert_eq!(
+            scene.hearth.status().await.check_error.as_deref(),
+            Some(text.as_str())
+        );
+    }
+    scene.put(
+        "/var/lib/hearth-updater/channel.toml",
+        &format!("address = \"{}\"\nname = \"beta\"", scene.server.url("/updates")),
+    );
+    let (_, text) = scene.check().await.unwrap_err();
+    assert!(text.contains("no such file"), "{text}");
+    scene.server.behave(Behaviour {
+        status: Some(503),
+        ..Behaviour::default()
+    });
+    let (_, text) = scene.check().await.unwrap_err();
+    assert!(text.contains("503"), "{text}");
+    assert!(scene.hearth.fake.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_box_without_a_channel_or_with_a_damaged_choice_says_so() {
+    let scene = Scene::start(UpdatePolicy::Automatic).await;
+    scene.put("/var/lib/hearth-updater/channel.toml", "adress = \"\"");
+    let (wire, text) = scene.check().await.unwrap_err();
+    assert_eq!(wire, WireError::SourceUnavailable);
+    assert!(text.contains("channel.toml") && text.contains("adress"), "{text}");
+    scene.put("/var/lib/hearth-updater/channel.toml", "");
+    let (_, text) = scene.check().await.unwrap_err();
+    assert!(text.contains("No update channel is set up"), "{text}");
+    assert_eq!(scene.hearth.status().await.check_error, Some(text));
+}
