@@ -9,6 +9,7 @@ mod image;
 mod memory;
 mod report;
 mod second_stage;
+mod update;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -16,7 +17,7 @@ use clap::{Args, Subcommand};
 use crate::host;
 use report::Report;
 
-/// Measure what the budgets are about, beside a plain Debian in the same run.
+/// Measure what the budgets are about, beside a plain Debian or the real rauc in the same run.
 ///
 /// Wants an idle machine. Exits with 1 when a budget is missed.
 #[derive(Debug, Args)]
@@ -33,6 +34,8 @@ enum What {
     Image,
     /// Time from QEMU's start to the first page, and memory, beside Debian with nginx
     Boot,
+    /// Time and memory to install an update, and what one fetches, beside the real rauc
+    Update,
 }
 
 /// How to measure.
@@ -71,6 +74,7 @@ pub fn bench(options: &Options) -> Result<()> {
     let (name, (rows, notes)) = match options.what {
         What::Image => ("image", image::measure(how)?),
         What::Boot => ("boot", boot::measure(how)?),
+        What::Update => ("update", update::measure(how)?),
     };
     let report = Report {
         name,

@@ -20,6 +20,7 @@ pub enum Unit {
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
+            Self::Seconds if value < 5.0 => format!("{value:.2} s"),
             Self::Seconds => format!("{value:.1} s"),
             Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
         }
@@ -259,9 +260,9 @@ fn with_section(text: &str, heading: &str, body: &str) -> String {
 
 const INTRODUCTION: &str = "# Benchmarks
 
-Made by `cargo xtask bench image --write` and `cargo xtask bench boot --write`, on an idle machine. Each run measures
-Hearth and a peer one after the other, so that a slow or busy machine slows both; ratios travel between machines, seconds
-do not. Times are medians; on a shared virtual machine single runs differ by 10 to 20 %.
+Made by `cargo xtask bench image --write`, `bench boot --write` and `bench update --write`, on an idle machine. Each run
+measures Hearth and a peer one after the other, so that a slow or busy machine slows both; ratios travel between
+machines, seconds do not. Times are medians; on a shared virtual machine single runs differ by 10 to 20 %.
 
 **Peer:** Debian stable with systemd, udev, nginx and the very kernel package that Hearth takes, made by `mmdebstrap`.
 
@@ -276,6 +277,9 @@ do not. Times are medians; on a shared virtual machine single runs differ by 10 
   seconds. It gets its address from systemd-networkd; nginx answers with its default page. Ours answers with the
   wizard's first page.
 - *Memory*: the dev profile, which is the release plus a root shell on the serial console; the shell asks the kernel.
+- *Updates*: the peer is the real `rauc` (Debian's packages, unpacked and run as they are). Both sides read the same
+  images, write to the same file system and flush. Deltas are between two images of ours, for both sides: one line of one
+  service changed; ten packages changed as between Debian's point releases.
 
 The budget for a build from cold caches (15 minutes) is not measured here: it depends on the network.
 ";
