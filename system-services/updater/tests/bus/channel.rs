@@ -222,3 +222,18 @@ async fn a_box_without_a_channel_or_with_a_damaged_choice_says_so() {
     assert!(text.contains("No update channel is set up"), "{text}");
     assert_eq!(scene.hearth.status().await.check_error, Some(text));
 }
+
+#[tokio::test]
+async fn what_a_person_cancelled_is_not_begun_again_by_itself() {
+    let scene = Scene::start(UpdatePolicy::Automatic).await;
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    scene.hearth.until_phase(Phase::Staged).await;
+    scene.hearth.call("Cancel", &()).await.unwrap();
+    let calls = scene.hearth.fake.calls();
+    scene.check().await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let status = scene.hearth.status().await;
+    assert!(status.phase == Phase::Idle && status.available.is_some());
+    assert_eq!(scene.hearth.fake.calls(), calls);
+}
