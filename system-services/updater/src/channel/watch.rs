@@ -193,10 +193,8 @@ impl Watch {
     /// For people, beside the updater's record and the version that runs.
     pub fn view(&self, record: &Record, version: &str) -> View {
         if self.url.is_none() {
-            let none = "No update channel is set up, so this box does not look for updates. Install them from a file or a USB \
-                        stick, or set a channel's address.";
             return View {
-                error: self.problem.clone().or_else(|| Some(none.into())),
+                error: self.problem.clone(),
                 ..View::default()
             };
         }

@@ -47,13 +47,17 @@ impl Desk {
     }
 }
 
+/// What a person hears who asks all the same.
+const NO_CHANNEL: &str = "No update channel is set up, so this box does not look for updates. Install them from a file or a \
+                          USB stick, or set a channel's address.";
+
 impl Service {
     /// Looks at the channel now, for a person.
     pub async fn check(&self) -> Result<(), ServiceError> {
         let chosen = self.choose().await?;
         if chosen.choice.address.is_none() {
             let view = self.channel_view(&Record::default());
-            let sentence = view.error.unwrap_or_default();
+            let sentence = view.error.unwrap_or_else(|| NO_CHANNEL.into());
             return Err(EngineError::new(EngineErrorKind::Unreachable, sentence).into());
         }
         self.look(&chosen).await

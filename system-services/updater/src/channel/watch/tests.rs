@@ -251,7 +251,7 @@ fn nothing_is_polled_without_a_channel_or_while_the_updater_is_at_work() {
         |watch: &Watch, record: &Record| next(watch, record, UpdatePolicy::Automatic, false, due).action;
     assert_eq!(action(&watch, &Record::default()), Action::Nothing);
     let view = watch.view(&Record::default(), "1.0.0");
-    assert!(view.error.unwrap().contains("No update channel is set up"));
+    assert_eq!(view.error, None, "a box without a channel has no trouble");
     watch.chosen(&chosen());
     assert_eq!(action(&watch, &Record::default()), Action::Poll);
     let trial = crate::state::Trial {
