@@ -70,9 +70,8 @@ impl Run {
     }
 }
 
-/// `rauc extract` of a bundle, and fsync of what it wrote.
+/// `rauc extract` of a bundle into a folder that is not there yet, and fsync of what it wrote.
 pub fn extract(rauc: &Rauc, conf: &Path, bundle: &Path, into: &Path) -> Result<Run> {
-    let _ = fs::remove_dir_all(into);
     let begun = Instant::now();
     let mut child = rauc
         .command()
