@@ -24,7 +24,7 @@ const HOST: &str = "10.0.2.2";
 const AUTHORITIES: &str = "/var/lib/hearth-updater/authorities.pem";
 
 /// Bytes of the root of [`Updates::make_foreign`].
-const FOREIGN_BYTES: usize = 16 << 20;
+pub const FOREIGN_BYTES: usize = 16 << 20;
 
 /// What makes an update differ from the image that the machine runs.
 #[derive(Debug, Clone, Copy)]
