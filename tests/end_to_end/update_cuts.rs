@@ -232,3 +232,238 @@ fn boot_key() -> Result<Key> {
         key.key.verifying_key().to_sec1_point(false).as_bytes(),
     ))
 }
+
+/// Real kills of QEMU at random moments of updates. They take long, so they are built and run on demand only:
+/// `cargo test -p hearth-tests --features long -- kills`, with the variables that `cargo xtask test` sets.
+#[cfg(feature = "long")]
+mod kills {
+    use super::*;
+
+    /// Kills of each of the two machines, which run side by side.
+    const KILLS: u32 = 15;
+    /// Bytes per second of the download, so that it lasts for several kills …
+    const RATE: u64 = 400_000;
+    /// … of which there are so many in each update; …
+    const SLOW: u32 = 2;
+    /// … so many more come while it fetches, writes and reads back as fast as it can.
+    const FAST: u32 = 2;
+    /// Most seconds from the moment that the box was seen in a phase to the kill.
+    const PHASES: [(&str, f64); 4] = [
+        ("downloading", 8.0),
+        ("verifying", 4.0),
+        ("staged", 14.0),
+        ("trying", 30.0),
+    ];
+    /// Most seconds from power-on to a kill that does not wait for the box.
+    const BOOT: f64 = 22.0;
+
+    #[test]
+    fn kills_at_any_moment_of_updates_lead_back_to_a_whole_system_and_the_update_completes_1() -> Result<()> {
+        kills("update-kills-1", 1)
+    }
+
+    #[test]
+    fn kills_at_any_moment_of_updates_lead_back_to_a_whole_system_and_the_update_completes_2() -> Result<()> {
+        kills("update-kills-2", 2)
+    }
+
+    /// One machine that is killed again and again, through as many updates as that takes.
+    struct Killed {
+        machine: TestMachine,
+        updates: Updates,
+        random: Random,
+        decider: Decider,
+        /// The version that is good, and the one that is being installed.
+        old: String,
+        new: String,
+        url: String,
+        rounds: u32,
+        kills: u32,
+        /// Kills before this update was staged.
+        early: u32,
+        /// Kills by the phase in which they came.
+        by_phase: std::collections::BTreeMap<String, u32>,
+    }
+
+    fn kills(name: &str, seed: u64) -> Result<()> {
+        let begun = Instant::now();
+        let machine = TestMachine::qemu_arm64(name)?;
+        let old = machine.disk.slot('a')?.version().to_owned();
+        let mut killed = Killed {
+            machine,
+            updates: Updates::for_board("qemu-arm64", "hearth-qemu-arm64-dev.img")?,
+            random: Random::new(seed ^ std::time::UNIX_EPOCH.elapsed()?.as_secs()),
+            decider: Decider::new(boot_key()?),
+            old,
+            new: String::new(),
+            url: String::new(),
+            rounds: 0,
+            kills: 0,
+            early: 0,
+            by_phase: std::collections::BTreeMap::new(),
+        };
+        killed.next_update()?;
+        killed.machine.start()?;
+        killed.machine.expect_page(240)?;
+        wait_for(
+            killed.machine.vm()?,
+            "a system that is marked good",
+            240,
+            marked_good,
+        )?;
+        killed.updates.trust(killed.machine.vm()?)?;
+        shell::run(killed.machine.vm()?, "sync", 60)?;
+        while killed.kills < KILLS {
+            killed
+                .step()
+                .with_context(|| format!("{name}, after kill {}", killed.kills))?;
+        }
+        killed
+            .finish()
+            .with_context(|| format!("{name}, after the last kill"))?;
+        println!(
+            "{name}: {} kills in {} updates, {:?}, {:.0} s",
+            killed.kills,
+            killed.rounds,
+            killed.by_phase,
+            begun.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+
+    impl Killed {
+        /// Makes another version, with a root of its own.
+        fn next_update(&mut self) -> Result<()> {
+            self.rounds += 1;
+            self.new = format!("0.{}.0", self.rounds + 1);
+            let variant = Variant {
+                version: &self.new,
+                words: "",
+            };
+            let bundle = self.updates.make_from(&variant, grow_root)?;
+            self.url = self.updates.serve_file(&bundle)?;
+            self.early = 0;
+            self.throttle(Some(RATE));
+            Ok(())
+        }
+
+        fn throttle(&self, bytes_per_second: Option<u64>) {
+            self.updates.server.behave(https_server::Behaviour {
+                bytes_per_second,
+                ..https_server::Behaviour::default()
+            });
+        }
+
+        /// Brings the installation further, and pulls the plug.
+        fn step(&mut self) -> Result<()> {
+            let status = self.look()?;
+            let phase = status["phase"].as_str().unwrap_or_default().to_owned();
+            if phase == "good" && status["version"] == self.new.as_str() {
+                self.old = std::mem::take(&mut self.new);
+                self.next_update()?;
+                return Ok(());
+            }
+            match phase.as_str() {
+                // It goes on by itself.
+                "downloading" | "verifying" if self.early >= SLOW + FAST => {
+                    std::thread::sleep(std::time::Duration::from_secs(1));
+                    return Ok(());
+                }
+                "downloading" | "verifying" => self.early += 1,
+                "staged" => shell::run(self.machine.vm()?, "hearth-update activate now", 60).map(drop)?,
+                "trying" if self.tries_left()? == 0 => return self.prove(),
+                "trying" => {}
+                _ => self.install()?,
+            }
+            let phase = if phase == "idle" || phase == "good" {
+                "downloading".into()
+            } else {
+                phase
+            };
+            let longest = PHASES
+                .iter()
+                .find(|(name, _)| *name == phase)
+                .map_or(5.0, |p| p.1);
+            self.sleep(longest);
+            self.kill(&phase)?;
+            if self.early == SLOW {
+                self.throttle(None);
+            }
+            // One in three comes before the box is up, unless that would be the new version's last try.
+            if self.kills < KILLS && self.random.unit() < 0.33 && self.tries_left()? > 1 {
+                self.machine.start()?;
+                self.sleep(BOOT);
+                self.kill("boot")?;
+            }
+            self.machine.start()?;
+            self.machine.expect_page(240)?;
+            Ok(())
+        }
+
+        fn sleep(&mut self, longest: f64) {
+            std::thread::sleep(std::time::Duration::from_secs_f64(self.random.unit() * longest));
+        }
+
+        fn install(&mut self) -> Result<()> {
+            let command = format!("hearth-update install {} --force --no-wait", self.url);
+            shell::run(self.machine.vm()?, &command, 60).map(drop)
+        }
+
+        /// What the box says once its shell answers; it must run one of the two versions.
+        fn look(&mut self) -> Result<Value> {
+            let status = wait_for(self.machine.vm()?, "the updater", 120, |s| {
+                s["phase"].is_string() && s["version"].is_string()
+            })?;
+            let version = status["version"].as_str().unwrap_or_default();
+            ensure!(version == self.old || version == self.new, "{status:#}");
+            Ok(status)
+        }
+
+        /// Boots that the slot that is tried first has left, by the disk.
+        fn tries_left(&self) -> Result<u8> {
+            let state = self.machine.disk.boot_state()?.state();
+            Ok(state.slot(state.primary()).tries_left())
+        }
+
+        /// Pulls the plug, and looks at the disk that is left.
+        fn kill(&mut self, phase: &str) -> Result<()> {
+            self.machine.stop();
+            self.kills += 1;
+            *self.by_phase.entry(phase.into()).or_default() += 1;
+            let bytes = std::fs::read(&self.machine.disk.path)?;
+            let walk = self.decider.walk(&Image::new(bytes)?)?;
+            // Later boots may fall back to the version before the old one, while nothing is written over it yet.
+            let next = &walk.boots[0].1;
+            ensure!(*next == self.old || *next == self.new, "{walk:?}");
+            self.machine.disk.check_data()?;
+            println!(
+                "kill {} while {phase}: next boots {:?}",
+                self.kills, walk.boots[0]
+            );
+            Ok(())
+        }
+
+        /// Lets the new version prove itself, without a kill.
+        fn prove(&mut self) -> Result<()> {
+            let new = self.new.clone();
+            settle(&mut self.machine, &new, "good", 400).map(drop)
+        }
+
+        /// No more kills: the installation completes.
+        fn finish(&mut self) -> Result<()> {
+            self.throttle(None);
+            let begun = Instant::now();
+            loop {
+                let status = self.look()?;
+                match status["phase"].as_str().unwrap_or_default() {
+                    "good" if status["version"] == self.new.as_str() => return Ok(()),
+                    "staged" => shell::run(self.machine.vm()?, "hearth-update activate now", 60).map(drop)?,
+                    "trying" => return self.prove(),
+                    "downloading" | "verifying" => std::thread::sleep(std::time::Duration::from_secs(1)),
+                    _ => self.install()?,
+                }
+                ensure!(begun.elapsed().as_secs() < 400, "{status:#}");
+            }
+        }
+    }
+}

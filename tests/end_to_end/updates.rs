@@ -1,11 +1,11 @@
 //! Whole updates through the real boot chain: install, restart, prove itself, stay or go back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use hearth_tests::machine::TestMachine;
 use hearth_tests::shell;
-use hearth_tests::update::{FOREIGN_BYTES, Updates, Variant, status, wait_for};
+use hearth_tests::update::{Updates, Variant, wait_for};
 use serde_json::Value;
 
 /// Seconds until a slot is marked good after the page is up, on a loaded machine.
@@ -150,106 +150,117 @@ fn an_update_whose_kernel_panics_is_rolled_back() -> Result<()> {
 }
 
 #[test]
-fn an_update_that_hangs_is_rolled_back() -> Result<()> {
-    bad_update("update-hang", Board::Arm, "hearth.test=hang", "did not start")
-}
-
-#[test]
-fn an_update_without_its_page_is_rolled_back() -> Result<()> {
-    bad_update("update-page", Board::Arm, "hearth.test=mask-web", "page")
-}
-
-#[test]
-fn an_update_without_its_page_is_rolled_back_on_a_pc() -> Result<()> {
-    bad_update("update-page-pc", Board::Pc, "hearth.test=mask-web", "page")
-}
-
-#[test]
-fn an_update_without_network_is_rolled_back() -> Result<()> {
-    bad_update(
-        "update-network",
-        Board::Arm,
-        "hearth.test=mask-network",
-        "network",
-    )
-}
-
-#[test]
 fn an_update_that_fills_the_data_partition_is_rolled_back() -> Result<()> {
     bad_update("update-full", Board::Arm, "hearth.test=fill-data", "data")
 }
 
-#[test]
-fn ten_updates_in_a_row_and_the_way_back_by_hand() -> Result<()> {
-    let (mut machine, updates) = ready("update-ten", Board::Arm)?;
-    let mut slot = "a";
-    for number in 1..=10 {
-        let version = format!("1.0.{number}");
-        let url = updates.serve(&Variant {
-            version: &version,
+/// Built and run on demand only: `cargo test -p hearth-tests --features long -- long`, with the variables that
+/// `cargo xtask test` sets.
+#[cfg(feature = "long")]
+mod long {
+    use std::time::Instant;
+
+    use hearth_tests::update::{FOREIGN_BYTES, status};
+
+    use super::*;
+
+    #[test]
+    fn an_update_that_hangs_is_rolled_back() -> Result<()> {
+        bad_update("update-hang", Board::Arm, "hearth.test=hang", "did not start")
+    }
+
+    #[test]
+    fn an_update_without_its_page_is_rolled_back() -> Result<()> {
+        bad_update("update-page", Board::Arm, "hearth.test=mask-web", "page")
+    }
+
+    #[test]
+    fn an_update_without_its_page_is_rolled_back_on_a_pc() -> Result<()> {
+        bad_update("update-page-pc", Board::Pc, "hearth.test=mask-web", "page")
+    }
+
+    #[test]
+    fn an_update_without_network_is_rolled_back() -> Result<()> {
+        bad_update(
+            "update-network",
+            Board::Arm,
+            "hearth.test=mask-network",
+            "network",
+        )
+    }
+
+    #[test]
+    fn ten_updates_in_a_row_and_the_way_back_by_hand() -> Result<()> {
+        let (mut machine, updates) = ready("update-ten", Board::Arm)?;
+        let mut slot = "a";
+        for number in 1..=10 {
+            let version = format!("1.0.{number}");
+            let url = updates.serve(&Variant {
+                version: &version,
+                words: "",
+            })?;
+            install(&mut machine, &url)?;
+            restart(&mut machine)?;
+            slot = if slot == "a" { "b" } else { "a" };
+            settle(&mut machine, &version, slot, "good", 400)?;
+            println!("{version} in slot {slot}");
+        }
+        shell::run(machine.vm()?, "hearth-update rollback", 60)?;
+        // It restarts: the last boot is that of slot b soon.
+        machine.expect(
+            "Hearth boot manager: slot b (2 tries left after this one)\r\nImage 1.0.9",
+            240,
+        )?;
+        expect_boot(&mut machine, "b", 240)?;
+        wait_for(machine.vm()?, "the version before", 400, |s| {
+            text(s, "version") == "1.0.9" && running(s) == "b"
+        })?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_download_that_the_plug_cut_goes_on_with_what_is_missing() -> Result<()> {
+        let (mut machine, updates) = ready("update-cut", Board::Arm)?;
+        // Nothing in the box has these bytes, so all of them must come.
+        let bundle = updates.make_foreign(&Variant {
+            version: "0.2.0",
             words: "",
         })?;
-        install(&mut machine, &url)?;
-        restart(&mut machine)?;
-        slot = if slot == "a" { "b" } else { "a" };
-        settle(&mut machine, &version, slot, "good", 400)?;
-        println!("{version} in slot {slot}");
-    }
-    shell::run(machine.vm()?, "hearth-update rollback", 60)?;
-    // It restarts: the last boot is that of slot b soon.
-    machine.expect(
-        "Hearth boot manager: slot b (2 tries left after this one)\r\nImage 1.0.9",
-        240,
-    )?;
-    expect_boot(&mut machine, "b", 240)?;
-    wait_for(machine.vm()?, "the version before", 400, |s| {
-        text(s, "version") == "1.0.9" && running(s) == "b"
-    })?;
-    Ok(())
-}
-
-#[test]
-fn a_download_that_the_plug_cut_goes_on_with_what_is_missing() -> Result<()> {
-    let (mut machine, updates) = ready("update-cut", Board::Arm)?;
-    // Nothing in the box has these bytes, so all of them must come.
-    let bundle = updates.make_foreign(&Variant {
-        version: "0.2.0",
-        words: "",
-    })?;
-    let size = FOREIGN_BYTES as u64;
-    let url = updates.serve_file(&bundle)?;
-    updates.server.behave(https_server::Behaviour {
-        bytes_per_second: Some(1 << 20),
-        ..Default::default()
-    });
-    let before = updates.server.sent();
-    shell::run(
-        machine.vm()?,
-        &format!("hearth-update install {url} --no-wait"),
-        60,
-    )?;
-    let begun = Instant::now();
-    while updates.server.sent() - before < size / 2 {
+        let size = FOREIGN_BYTES as u64;
+        let url = updates.serve_file(&bundle)?;
+        updates.server.behave(https_server::Behaviour {
+            bytes_per_second: Some(1 << 20),
+            ..Default::default()
+        });
+        let before = updates.server.sent();
+        shell::run(
+            machine.vm()?,
+            &format!("hearth-update install {url} --no-wait"),
+            60,
+        )?;
+        let begun = Instant::now();
+        while updates.server.sent() - before < size / 2 {
+            ensure!(
+                begun.elapsed() < Duration::from_secs(240),
+                "the download does not go on"
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        machine.stop();
+        let first = updates.server.sent() - before;
+        updates.server.behave(https_server::Behaviour::default());
+        machine.start()?;
+        expect_boot(&mut machine, "a", 240)?;
+        // It goes on by itself.
+        wait_for(machine.vm()?, "staged", 600, |s| text(s, "phase") == "staged")?;
+        let second = updates.server.sent() - before - first;
+        println!("{size} bytes: {first} before the cut, {second} after it");
         ensure!(
-            begun.elapsed() < Duration::from_secs(240),
-            "the download does not go on"
+            first + second < size + size / 4,
+            "{first} bytes came before the cut and {second} after it, of {size}"
         );
-        std::thread::sleep(Duration::from_millis(200));
+        let status = status(machine.vm()?)?;
+        ensure!(running(&status) == "a" && text(&status, "version") == "0.1.0");
+        Ok(())
     }
-    machine.stop();
-    let first = updates.server.sent() - before;
-    updates.server.behave(https_server::Behaviour::default());
-    machine.start()?;
-    expect_boot(&mut machine, "a", 240)?;
-    // It goes on by itself.
-    wait_for(machine.vm()?, "staged", 600, |s| text(s, "phase") == "staged")?;
-    let second = updates.server.sent() - before - first;
-    println!("{size} bytes: {first} before the cut, {second} after it");
-    ensure!(
-        first + second < size + size / 4,
-        "{first} bytes came before the cut and {second} after it, of {size}"
-    );
-    let status = status(machine.vm()?)?;
-    ensure!(running(&status) == "a" && text(&status, "version") == "0.1.0");
-    Ok(())
 }

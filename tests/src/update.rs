@@ -140,7 +140,8 @@ impl Updates {
             let into = if number == 0 { ">" } else { ">>" };
             shell::run(vm, &format!("echo '{line}' {into} {AUTHORITIES}"), 30)?;
         }
-        Ok(())
+        // The plug may be pulled next.
+        shell::run(vm, "sync", 60).map(drop)
     }
 }
 
