@@ -192,8 +192,6 @@ pub struct Request<'a> {
     pub description: Option<&'a str>,
     /// Build, for people.
     pub build: Option<&'a str>,
-    /// Once this is good on a box, no older version than this is installed any more.
-    pub minimum_version: Option<&'a str>,
     /// Who signs.
     pub signer: &'a Signer,
     /// The present time.
@@ -207,11 +205,6 @@ pub fn make(request: &Request<'_>) -> Result<Written> {
     let slot = slot(request.image)?;
     let sbom = request.image.with_extension("sbom.cdx.json");
     let mut meta = vec![("chunks", "1".to_owned())];
-    if let Some(version) = request.minimum_version {
-        bundle::manifest::Version::parse(version)
-            .map_err(|e| BuildError::invalid("--minimum-version", error_chain(&e)))?;
-        meta.push(("minimum-version", version.into()));
-    }
     if sbom.exists() {
         let name = sbom
             .file_name()

@@ -408,7 +408,6 @@ fn a_bundle_from_the_image_that_the_tests_boot_is_one_for_each_rauc() -> Result<
         image: &image,
         description: Some("What changed"),
         build: Some("1"),
-        minimum_version: Some("0.0.1"),
         signer: &signer,
         now: now(),
         out: &out,

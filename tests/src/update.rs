@@ -112,7 +112,6 @@ impl Updates {
             image: &copy,
             description: Some("Made by a test."),
             build: None,
-            minimum_version: None,
             signer: &Signer::new(&keys.key().to_string_lossy(), &keys.certificates())?,
             now: UnixTime(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()),
             out: &bundle,

@@ -65,9 +65,6 @@ struct Create {
     /// Name of the build, such as a date or a commit
     #[arg(long, value_name = "TEXT")]
     build: Option<String>,
-    /// Once this update proved itself on a box, nothing older than this version is installed there
-    #[arg(long, value_name = "VERSION")]
-    minimum_version: Option<String>,
     #[command(flatten)]
     signing: Signing,
     /// Keyring that must accept the result; without it the development root
@@ -229,7 +226,6 @@ fn create(options: &Create) -> Result<()> {
         image: &image,
         description: options.description.as_deref(),
         build: options.build.as_deref(),
-        minimum_version: options.minimum_version.as_deref(),
         signer: &signer,
         now: now(),
         out: &out,

@@ -89,7 +89,6 @@ fn ours(pair: &Pair, folder: &Path) -> Result<Fetched> {
         image: &pair.new,
         description: Some("Made for a measurement."),
         build: None,
-        minimum_version: None,
         signer: &Signer::new(&keys.key().to_string_lossy(), &keys.certificates())?,
         now: UnixTime(now.as_secs()),
         out: &path,
