@@ -143,7 +143,7 @@ fn record(folder: &Path) -> Result<Recorded> {
     let asked_at = std::fs::metadata(&log)?.len();
     let said = shell::run(machine.vm()?, &format!("hearth-update install {url}"), 400)?;
     ensure!(said.contains(NEW), "{said}");
-    shell::run(machine.vm()?, "hearth-update activate now", 60)?;
+    shell::restart(machine.vm()?, "hearth-update activate now", 240)?;
     machine.expect("Hearth boot manager: slot b", 240)?;
     settle(&mut machine, NEW, "good", 400)?;
     let good_at = std::fs::metadata(&log)?.len();
@@ -370,7 +370,7 @@ mod kills {
                     return Ok(());
                 }
                 "downloading" | "verifying" => self.early += 1,
-                "staged" => shell::run(self.machine.vm()?, "hearth-update activate now", 60).map(drop)?,
+                "staged" => shell::run_last(self.machine.vm()?, "hearth-update activate now")?,
                 "trying" if self.tries_left()? == 0 => return self.prove(),
                 "trying" => {}
                 _ => self.install()?,
@@ -457,7 +457,7 @@ mod kills {
                 let status = self.look()?;
                 match status["phase"].as_str().unwrap_or_default() {
                     "good" if status["version"] == self.new.as_str() => return Ok(()),
-                    "staged" => shell::run(self.machine.vm()?, "hearth-update activate now", 60).map(drop)?,
+                    "staged" => shell::restart(self.machine.vm()?, "hearth-update activate now", 240)?,
                     "trying" => return self.prove(),
                     "downloading" | "verifying" => std::thread::sleep(std::time::Duration::from_secs(1)),
                     _ => self.install()?,

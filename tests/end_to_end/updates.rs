@@ -59,7 +59,7 @@ fn install(machine: &mut TestMachine, source: &str) -> Result<String> {
 }
 
 fn restart(machine: &mut TestMachine) -> Result<()> {
-    shell::run(machine.vm()?, "hearth-update activate now", 60).map(drop)
+    shell::restart(machine.vm()?, "hearth-update activate now", 240)
 }
 
 /// Waits until the last boot is one of a slot, and has a shell.
@@ -205,7 +205,7 @@ mod long {
             settle(&mut machine, &version, slot, "good", 400)?;
             println!("{version} in slot {slot}");
         }
-        shell::run(machine.vm()?, "hearth-update rollback", 60)?;
+        shell::restart(machine.vm()?, "hearth-update rollback", 240)?;
         // It restarts: the last boot is that of slot b soon.
         machine.expect(
             "Hearth boot manager: slot b (2 tries left after this one)\r\nImage 1.0.9",

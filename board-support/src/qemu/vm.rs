@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -54,8 +54,14 @@ pub struct Vm {
 impl Vm {
     /// Starts a machine.
     pub fn start(qemu: &Qemu, machine: &Machine<'_>) -> Result<Self, VmError> {
-        let mut command = qemu.command(machine);
-        let program = command.get_program().to_string_lossy().into_owned();
+        let qemu = qemu.command(machine);
+        let program = qemu.get_program().to_string_lossy().into_owned();
+        // util-linux's: the machine ends with the thread that started it, also when that is killed.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(qemu.get_program())
+            .args(qemu.get_args());
         for path in [machine.control, machine.console, machine.keyboard] {
             let _ = std::fs::remove_file(path);
         }

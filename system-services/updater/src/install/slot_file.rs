@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bundle::chunks::Target;
 use bundle::source::ReadAt;
@@ -14,6 +15,8 @@ use crate::engine::{EngineError, EngineErrorKind};
 
 /// Unflushed bytes are kept below this, so that memory stays free on a small box and progress is true.
 const FLUSH_BYTES: u64 = 8 << 20;
+/// Nor are they kept longer than this: from a slow server megabytes take a while, and a cut loses what is not flushed.
+const FLUSH_AFTER: Duration = Duration::from_secs(2);
 /// Read back at once.
 const PIECE: usize = 1 << 20;
 /// What direct reads want.
@@ -26,6 +29,7 @@ const HEADER: usize = 4096;
 pub struct SlotFile {
     file: File,
     unflushed: u64,
+    flushed: Instant,
     /// The header that is kept back, once it was written.
     header: Option<Box<[u8; HEADER]>>,
 }
@@ -36,6 +40,7 @@ impl SlotFile {
         Self {
             file,
             unflushed: 0,
+            flushed: Instant::now(),
             header: None,
         }
     }
@@ -63,7 +68,7 @@ impl SlotFile {
     fn write_through(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
         self.unflushed += bytes.len() as u64;
-        if self.unflushed >= FLUSH_BYTES {
+        if self.unflushed >= FLUSH_BYTES || self.flushed.elapsed() >= FLUSH_AFTER {
             self.flush()?;
         }
         Ok(())
@@ -71,8 +76,10 @@ impl SlotFile {
 
     /// Returns once the medium has everything.
     pub fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
         self.unflushed = 0;
-        self.file.sync_data()
+        self.flushed = Instant::now();
+        Ok(())
     }
 }
 
