@@ -23,13 +23,19 @@ fn ready(name: &str, board: Board) -> Result<(TestMachine, Updates)> {
             Updates::for_board("pc-x86_64", "hearth-pc-x86_64-dev.img")?,
         ),
     };
+    start(&mut machine)?;
+    updates.trust(machine.vm()?)?;
+    Ok((machine, updates))
+}
+
+/// Switches it on, and waits until its system is marked good: before, the other slot is what it would fall back to.
+fn start(machine: &mut TestMachine) -> Result<()> {
     machine.start()?;
     machine.expect_page(240)?;
     wait_for(machine.vm()?, "a slot that is marked good", GOOD, |s| {
         slot(s, "running").is_some_and(|slot| slot["good"] == true)
-    })?;
-    updates.trust(machine.vm()?)?;
-    Ok((machine, updates))
+    })
+    .map(drop)
 }
 
 #[derive(Clone, Copy)]
@@ -114,6 +120,24 @@ fn an_update_is_installed_started_and_kept_on_arm() -> Result<()> {
 #[test]
 fn an_update_is_installed_started_and_kept_on_a_pc() -> Result<()> {
     good_update("update-pc", Board::Pc)
+}
+
+/// A box without a network connection is updated too.
+#[test]
+fn an_update_is_installed_from_a_usb_stick() -> Result<()> {
+    let mut machine = TestMachine::qemu_arm64("update-usb")?;
+    let updates = Updates::for_board("qemu-arm64", "hearth-qemu-arm64-dev.img")?;
+    let bundle = updates.make(&Variant {
+        version: "0.2.0",
+        words: "",
+    })?;
+    machine.plug_in("HEARTH", &[&bundle])?;
+    start(&mut machine)?;
+    let said = install(&mut machine, "usb")?;
+    ensure!(said.contains("0.2.0"), "{said}");
+    restart(&mut machine)?;
+    settle(&mut machine, "0.2.0", "b", "good", 400)?;
+    Ok(())
 }
 
 /// Installs an update that is of no use; the box must come back with the old one and say why.

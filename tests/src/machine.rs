@@ -1,7 +1,7 @@
 //! A machine for a test: a disk of its own, a console that is kept.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -31,6 +31,9 @@ pub fn artifact(name: &str) -> Result<PathBuf> {
     }
     Ok(path)
 }
+
+/// Size of a USB stick.
+const STICK_BYTES: u64 = 256 << 20;
 
 /// Machines at once: each emulates two CPUs, and a test's time limits are for a machine that has them.
 const SLOTS: usize = 2;
@@ -71,6 +74,7 @@ pub struct TestMachine {
     port: u16,
     boots: u32,
     write_log: Option<PathBuf>,
+    usb_stick: Option<PathBuf>,
     _permit: Permit,
 }
 
@@ -101,6 +105,7 @@ impl TestMachine {
             port: free_port()?,
             boots: 0,
             write_log: None,
+            usb_stick: None,
             _permit: permit,
         })
     }
@@ -123,6 +128,20 @@ impl TestMachine {
     /// From the next start on, every write to the disk is also recorded in this file (see [`crate::write_log`]).
     pub fn record_writes(&mut self, log: PathBuf) {
         self.write_log = Some(log);
+    }
+
+    /// From the next start on, a USB stick with a FAT file system of this label and these files is plugged in.
+    pub fn plug_in(&mut self, label: &str, files: &[&Path]) -> Result<()> {
+        let stick = self.folder.path().join("stick.img");
+        let mkfs = ["/usr/sbin/mkfs.vfat", "/sbin/mkfs.vfat"];
+        let mkfs = mkfs.into_iter().find(|p| Path::new(p).exists());
+        std::fs::File::create(&stick)?.set_len(STICK_BYTES)?;
+        ran(Command::new(mkfs.unwrap_or("mkfs.vfat"))
+            .args(["-n", label])
+            .arg(&stick))?;
+        ran(Command::new("mcopy").arg("-i").arg(&stick).args(files).arg("::"))?;
+        self.usb_stick = Some(stick);
+        Ok(())
     }
 
     /// Switches it on.
@@ -157,6 +176,7 @@ impl TestMachine {
         let machine = Machine {
             firmware,
             disk: &self.disk.path,
+            usb_stick: self.usb_stick.as_deref(),
             http_port: Some(self.port),
             capture: Some(&self.folder.path().join("network.pcap")),
             console: &self.console_path(self.boots),
@@ -240,6 +260,18 @@ impl Drop for TestMachine {
             }
         }
     }
+}
+
+fn ran(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
 }
 
 fn free_port() -> Result<u16> {

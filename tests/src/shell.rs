@@ -41,19 +41,15 @@ pub fn restart(vm: &mut Vm, command: &str, seconds: u64) -> Result<()> {
     let boots = |console: &str| console.matches("Hearth boot manager: ").count();
     let before = boots(&vm.console());
     run_last(vm, command)?;
-    Ok(
-        vm.wait_for("the next boot", Duration::from_secs(seconds), |c| {
-            (boots(c) > before).then_some(())
-        })?,
-    )
+    Ok(vm.wait_for("the next boot", Duration::from_secs(seconds), |c| {
+        (boots(c) > before).then_some(())
+    })?)
 }
 
 /// Of the last boot: what is typed while a machine starts is lost, and stops its serial port from hearing any more.
 fn expect_prompt(vm: &mut Vm) -> Result<()> {
-    Ok(
-        vm.wait_for("the shell's prompt", Duration::from_secs(60), |c| {
-            let boot = c.rsplit("Hearth boot manager: ").next()?;
-            boot.contains(PROMPT).then_some(())
-        })?,
-    )
+    Ok(vm.wait_for("the shell's prompt", Duration::from_secs(60), |c| {
+        let boot = c.rsplit("Hearth boot manager: ").next()?;
+        boot.contains(PROMPT).then_some(())
+    })?)
 }

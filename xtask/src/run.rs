@@ -94,6 +94,7 @@ fn start(board: &Board, firmware: &Path, disk: &Path, port: u16, folder: &Path) 
     let machine = Machine {
         firmware: Firmware::Bios(firmware),
         disk,
+        usb_stick: None,
         http_port: Some(port),
         capture: None,
         console: &console,

@@ -66,6 +66,8 @@ pub struct Machine<'a> {
     pub firmware: Firmware<'a>,
     /// Raw disk image, written to.
     pub disk: &'a Path,
+    /// Raw image of a USB stick that is plugged in.
+    pub usb_stick: Option<&'a Path>,
     /// Port on localhost that leads to port 80; `None` for no network at all.
     pub http_port: Option<u16>,
     /// File that gets every packet of the network card (pcap).
@@ -126,6 +128,12 @@ impl Qemu {
         };
         let disk = quoted(machine.disk);
         command.args(self.disk.iter().map(|a| a.replace("{disk}", &disk)));
+        if let Some(stick) = machine.usb_stick {
+            command.args(["-device", "qemu-xhci", "-device", "usb-storage,drive=stick"]);
+            command
+                .arg("-drive")
+                .arg(format!("if=none,id=stick,format=raw,file={}", quoted(stick)));
+        }
         command.arg("-chardev").arg(format!(
             "socket,id=console,server=on,wait=off,path={},logfile={}",
             quoted(machine.keyboard),
@@ -171,6 +179,7 @@ mod tests {
             let machine = Machine {
                 firmware: Firmware::Bios(Path::new("fw")),
                 disk: Path::new("a,b.img"),
+                usb_stick: Some(Path::new("s,t.img")),
                 http_port: Some(8080),
                 capture: None,
                 console: Path::new("log"),
@@ -179,7 +188,10 @@ mod tests {
             };
             let line = format!("{:?}", Board::find(name).unwrap().qemu.unwrap().command(&machine));
             assert!(
-                !line.contains('{') && line.contains("a,,b.img") && line.contains("logfile=log"),
+                !line.contains('{')
+                    && line.contains("a,,b.img")
+                    && line.contains("s,,t.img")
+                    && line.contains("logfile=log"),
                 "{line}"
             );
         }

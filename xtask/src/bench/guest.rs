@@ -69,6 +69,7 @@ impl Guest {
         let machine = Machine {
             firmware,
             disk,
+            usb_stick: None,
             http_port: Some(port),
             capture: None,
             console: &folder.join("console.log"),
