@@ -366,6 +366,7 @@ fn command_line(
         "hearth.version={} hearth.built={}",
         version.number, version.built
     ));
+    words.push(format!("hearth.rollback-index={}", profile.rollback_index));
     words.push(format!("hearth.dev-keys={}", u8::from(key.development)));
     words.join(" ")
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use boot_payload::{HEADER_LEN, Header, PART_ALIGN, PartKind};
 use bundle::chunks::TreeTail;
 use bundle::cms::UnixTime;
-use bundle::manifest::{FileName, Template, TemplateImage};
+use bundle::manifest::{FileName, META_GROUP, ROLLBACK_INDEX, Template, TemplateImage};
 use bundle::sign::{SigningIdentity, sign};
 use bundle::source::ReadAt;
 use bundle::verity::{BLOCK, tree_size};
@@ -21,9 +21,6 @@ use disk_layout::SECTOR;
 use crate::cache::hash_file;
 use crate::error::{BuildError, FileContext, Result};
 
-/// The group of the manifest that holds what only Hearth knows.
-pub const META_GROUP: &str = "hearth";
-
 /// What a slot of an image holds, and where in the image file it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotInImage {
@@ -31,6 +28,8 @@ pub struct SlotInImage {
     pub compatible: String,
     /// Version.
     pub version: String,
+    /// Rollback index: that of the profile from which the image was made.
+    pub rollback_index: u32,
     /// Kernel command line.
     pub command_line: String,
     /// Bytes of the boot payload.
@@ -75,14 +74,16 @@ pub fn slot(path: &Path) -> Result<SlotInImage> {
         .at("read", path)?;
     let command_line =
         String::from_utf8(command_line).map_err(|_| bad("its command line is no text".into()))?;
-    let word = |name: &str| {
-        let found = command_line.split(' ').find_map(|w| w.strip_prefix(name));
-        found.ok_or_else(|| bad(format!("its command line has no {name}")))
-    };
+    let found = |name: &str| command_line.split(' ').find_map(|w| w.strip_prefix(name));
+    let word = |name: &str| found(name).ok_or_else(|| bad(format!("its command line has no {name}")));
     let blocks: u64 = word("hearth.root-blocks=")?
         .parse()
         .map_err(|_| bad("hearth.root-blocks is no number".into()))?;
     let salt = digest(word("hearth.root-salt=")?).ok_or_else(|| bad("hearth.root-salt is no hash".into()))?;
+    // Images that were made before there was an index have none.
+    let rollback_index = found("hearth.rollback-index=")
+        .map_or(Ok(0), str::parse)
+        .map_err(|_| bad("hearth.rollback-index is no number".into()))?;
     let root_data = blocks.saturating_mul(BLOCK as u64);
     let tree = tree_size(root_data).map_err(|e| bad(format!("hearth.root-blocks: {e}")))?;
     if root_data + tree > root_len {
@@ -91,6 +92,7 @@ pub fn slot(path: &Path) -> Result<SlotInImage> {
     Ok(SlotInImage {
         compatible: header.compatible().into(),
         version: header.version().into(),
+        rollback_index,
         boot: boot_start..boot_start + end.next_multiple_of(PART_ALIGN),
         root: root_start..root_start + root_data + tree,
         salt,
@@ -204,7 +206,10 @@ pub struct Request<'a> {
 pub fn make(request: &Request<'_>) -> Result<Written> {
     let slot = slot(request.image)?;
     let sbom = request.image.with_extension("sbom.cdx.json");
-    let mut meta = vec![("chunks", "1".to_owned())];
+    let mut meta = vec![
+        ("chunks", "1".to_owned()),
+        (ROLLBACK_INDEX, slot.rollback_index.to_string()),
+    ];
     if sbom.exists() {
         let name = sbom
             .file_name()

@@ -18,6 +18,7 @@ pub const PROFILES: [&str; 2] = ["release", "dev"];
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
+    rollback_index: Option<u32>,
     packages: RawPackages,
     files: RawFiles,
     add: Vec<AddedFile>,
@@ -67,6 +68,8 @@ pub struct Program {
 pub struct Profile {
     /// `release` or `dev`.
     pub name: String,
+    /// Rollback index of the image, from `base.toml`.
+    pub rollback_index: u32,
     /// Packages with their dependencies.
     pub packages: Vec<String>,
     /// Packages left out although something depends on them.
@@ -119,6 +122,12 @@ impl Profile {
         }
         let base = Self::raw(checkout, "base")?;
         let own = Self::raw(checkout, name)?;
+        if base.rollback_index.is_none() {
+            return Err(BuildError::invalid(
+                "image/profiles/base.toml",
+                "rollback_index is missing",
+            ));
+        }
         Self::merge(name, base, own)
     }
 
@@ -129,6 +138,12 @@ impl Profile {
     }
 
     fn merge(name: &str, mut base: Raw, own: Raw) -> Result<Self> {
+        if own.rollback_index.is_some() {
+            return Err(BuildError::invalid(
+                "rollback_index",
+                "is the same for every image: it stands in base.toml only",
+            ));
+        }
         base.packages.install.extend(own.packages.install);
         base.packages.exclude.extend(own.packages.exclude);
         base.files.drop.extend(own.files.drop);
@@ -143,6 +158,7 @@ impl Profile {
         }
         Ok(Self {
             name: name.into(),
+            rollback_index: base.rollback_index.unwrap_or(0),
             packages: base.packages.install,
             exclude: base.packages.exclude,
             add: base.add,
@@ -241,6 +257,16 @@ mod tests {
                 .to_string()
                 .contains("files.drop")
         );
+    }
+
+    #[test]
+    fn the_rollback_index_stands_in_base_only() {
+        let with = || parse("x", "rollback_index = 3").unwrap();
+        let profile = Profile::merge("dev", with(), Raw::default()).unwrap();
+        assert_eq!(profile.rollback_index, 3);
+        let said = Profile::merge("dev", with(), with()).unwrap_err().to_string();
+        assert!(said.contains("rollback_index"), "{said}");
+        assert!(check("rollback_index = -1").is_err());
     }
 
     #[test]

@@ -237,10 +237,11 @@ fn create(options: &Create) -> Result<()> {
     }
     println!("{}", out.display());
     println!(
-        "{} {} ({}), manifest {}",
+        "{} {} ({}), rollback index {}, manifest {}",
         written.manifest.compatible,
         written.manifest.version.as_deref().unwrap_or("without a version"),
         DecimalBytes(written.size),
+        written.manifest.rollback_index()?,
         hex(&written.manifest_hash)
     );
     Ok(())
@@ -249,6 +250,10 @@ fn create(options: &Create) -> Result<()> {
 /// Everything that can be wrong with a bundle.
 fn check(path: &Path, keyring: &Keyring) -> Result<Bundle<BundleFile>> {
     let bundle = open(path, keyring)?;
+    bundle
+        .manifest()
+        .rollback_index()
+        .with_context(|| path.display().to_string())?;
     let bar = Console.bytes("Verifying the payload", bundle.size());
     let result = bundle.verify_payload(&mut |done, _| bar.set(done));
     bar.finish();
@@ -375,6 +380,7 @@ impl Facts<'_> {
             "version": m.version,
             "description": m.description,
             "build": m.build,
+            "rollback_index": m.rollback_index().ok(),
             "format": self.format(),
             "size_bytes": self.size,
             "manifest_hash": self.hash,
@@ -398,6 +404,10 @@ impl Facts<'_> {
         println!("Compatible    {}", m.compatible);
         println!("Version       {}", or_none(&m.version));
         println!("Build         {}", or_none(&m.build));
+        match m.rollback_index() {
+            Ok(index) => println!("Rollback      index {index}"),
+            Err(error) => println!("Rollback      {error}: every box refuses this bundle"),
+        }
         println!("Description   {}", or_none(&m.description));
         println!("Format        {} ({})", self.format(), DecimalBytes(self.size));
         println!("Manifest      {}", self.hash);

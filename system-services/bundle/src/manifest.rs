@@ -10,6 +10,7 @@ mod error;
 mod keyfile;
 mod name;
 mod parse;
+mod rollback;
 mod template;
 mod version;
 mod write;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 pub use error::ManifestError;
 pub use name::{FileName, FileNameError, MAX_FILE_NAME};
+pub use rollback::{META_GROUP, ROLLBACK_INDEX, RollbackIndexError, rollback_index};
 pub use template::{Measured, Template, TemplateImage};
 pub use version::{Version, VersionError};
 
@@ -145,6 +147,11 @@ impl Manifest {
     /// Reads the manifest of a signed bundle: tree, hashes and sizes must be there.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
         parse::complete(text)
+    }
+
+    /// See [`rollback_index`].
+    pub fn rollback_index(&self) -> Result<u32, RollbackIndexError> {
+        rollback_index(&self.meta)
     }
 
     /// The text of this manifest, in RAUC's order: update, bundle, handler, hooks, images, meta.

@@ -146,6 +146,7 @@ mod tests {
             slot: Slot::A,
             healed: false,
             version: "0.1.0".into(),
+            rollback_index: 0,
             profile: "release".into(),
             board: "raspberry-pi".into(),
             development_keys: false,

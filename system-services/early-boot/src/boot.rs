@@ -279,6 +279,7 @@ impl Boot {
             slot: line.slot,
             healed: line.healed,
             version: line.version.clone(),
+            rollback_index: line.rollback_index,
             profile: line.profile.clone(),
             board: line.board.clone(),
             development_keys: line.development_keys,

@@ -36,6 +36,8 @@ pub struct CommandLine {
     pub board: String,
     /// `hearth.version`.
     pub version: String,
+    /// `hearth.rollback-index`: 0 unless given.
+    pub rollback_index: u32,
     /// `hearth.dev-keys`: the payload was signed with development keys.
     pub development_keys: bool,
     /// `hearth.built`: lower bound for the clock, seconds since 1970.
@@ -82,10 +84,11 @@ const ROOT_BLOCKS: &str = "hearth.root-blocks";
 const PROFILE: &str = "hearth.profile";
 const BOARD: &str = "hearth.board";
 const VERSION: &str = "hearth.version";
+const ROLLBACK_INDEX: &str = "hearth.rollback-index";
 const DEV_KEYS: &str = "hearth.dev-keys";
 const BUILT: &str = "hearth.built";
 const TEST: &str = "hearth.test";
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     SLOT,
     DISK,
     STATE_SEQ,
@@ -96,6 +99,7 @@ const KEYS: [&str; 13] = [
     PROFILE,
     BOARD,
     VERSION,
+    ROLLBACK_INDEX,
     DEV_KEYS,
     BUILT,
     TEST,
@@ -174,6 +178,11 @@ pub fn parse(text: &str) -> Result<CommandLine, CommandLineError> {
         })?,
         board: values.required(BOARD, "a board's name", |v| name(v, 32))?,
         version: values.required(VERSION, "a version", |v| name(v, 64))?,
+        rollback_index: values
+            .optional(ROLLBACK_INDEX, "a number of at most 32 bits", |v| {
+                number(v).and_then(|n| u32::try_from(n).ok())
+            })?
+            .unwrap_or(0),
         development_keys: values.required(DEV_KEYS, "0 or 1", flag)?,
         built_unix_s: values.optional(BUILT, "seconds since 1970", number)?,
         test: values.optional(TEST, "a test's name", |v| name(v, 32))?,
@@ -254,7 +263,7 @@ mod tests {
     fn good() -> String {
         format!(
             "console=ttyAMA0 quiet hearth.root-hash={} hearth.root-salt=00ff hearth.root-blocks=7000 hearth.profile=dev \
-             hearth.board=qemu-arm64 hearth.version=0.1.0 hearth.dev-keys=1 hearth.built=1700000000 \
+             hearth.board=qemu-arm64 hearth.version=0.1.0 hearth.rollback-index=7 hearth.dev-keys=1 hearth.built=1700000000 \
              hearth.slot=b hearth.disk=0f4c2d1e-aaaa-bbbb-cccc-0123456789ab hearth.state-seq=42 hearth.healed=0\n",
             "ab".repeat(32)
         )
@@ -267,6 +276,9 @@ mod tests {
             (line.slot, line.state_seq, line.healed, line.root_blocks),
             (Slot::B, 42, false, 7000)
         );
+        assert_eq!(line.rollback_index, 7);
+        let without = good().replace("hearth.rollback-index=7 ", "");
+        assert_eq!(parse(&without).unwrap().rollback_index, 0);
         assert_eq!(
             (line.root_salt.as_str(), line.built_unix_s),
             ("00ff", Some(1_700_000_000))
@@ -281,7 +293,10 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_named() {
-        for key in KEYS.into_iter().filter(|key| !matches!(*key, BUILT | TEST)) {
+        for key in KEYS
+            .into_iter()
+            .filter(|key| !matches!(*key, ROLLBACK_INDEX | BUILT | TEST))
+        {
             let text: Vec<_> = good()
                 .split(' ')
                 .filter(|w| !w.starts_with(&format!("{key}=")))
@@ -294,6 +309,9 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_shape_is_refused_by_name() {
         for (key, bad) in [
+            (ROLLBACK_INDEX, "-1"),
+            (ROLLBACK_INDEX, ""),
+            (ROLLBACK_INDEX, "4294967296"),
             (SLOT, "c"),
             (SLOT, ""),
             (DISK, "0F4C2D1E-aaaa-bbbb-cccc-0123456789ab"),

@@ -38,6 +38,10 @@ pub struct BootFacts {
     pub healed: bool,
     /// Image version, for people (`VERSION_ID` of os-release).
     pub version: String,
+    /// Rollback index of the image: one that is lower than that of a system that was good here is not installed by itself.
+    /// 0 when the image names none.
+    #[serde(default)]
+    pub rollback_index: u32,
     /// `dev` or `release`.
     pub profile: String,
     /// `raspberry-pi`, `qemu-arm64` or `pc-x86_64`.

@@ -252,6 +252,7 @@ mod tests {
             slot: ipc::boot_facts::Slot::A,
             healed: false,
             version: "1".into(),
+            rollback_index: 0,
             profile: "dev".into(),
             board: "qemu-arm64".into(),
             development_keys: true,

@@ -58,6 +58,7 @@ pub(crate) mod tests {
             slot: boot_facts::Slot::B,
             healed: false,
             version: "0.1.0".into(),
+            rollback_index: 0,
             profile: "dev".into(),
             board: "qemu-arm64".into(),
             development_keys: true,

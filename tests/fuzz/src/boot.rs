@@ -203,6 +203,7 @@ fn written_out(line: &CommandLine) -> String {
         format!("hearth.profile={}", line.profile),
         format!("hearth.board={}", line.board),
         format!("hearth.version={}", line.version),
+        format!("hearth.rollback-index={}", line.rollback_index),
         format!("hearth.dev-keys={}", u8::from(line.development_keys)),
     ];
     words.extend(line.built_unix_s.map(|built| format!("hearth.built={built}")));

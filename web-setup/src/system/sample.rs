@@ -16,6 +16,7 @@ pub fn facts() -> BootFacts {
         slot: Slot::A,
         healed: false,
         version: "0.1.0".into(),
+        rollback_index: 0,
         profile: "dev".into(),
         board: "raspberry-pi".into(),
         development_keys: true,
