@@ -10,7 +10,8 @@
 //! | `Install` | `sa{sv}` (source, options) → | returns once it has begun; see [`options`] |
 //! | `Cancel` | → | gives up an installation, or one that waits for its restart |
 //! | `Activate` | `s` ([`When`]) → | of what is installed and waits |
-//! | `Rollback` | → | to the other slot, with a restart |
+//! | `Rollback` | → | to the other slot, with a restart; `NotNow` when its rollback index is too low |
+//! | `Downgrade` | → | the same, also then: what is there was withdrawn, for instance because of a hole in it |
 //! | `Mark` | `ss` (`good`, `bad` or `active`; `booted`, `other`, `a` or `b`) → `ss` (slot, sentence) | |
 //! | [`CHECK`] | → | looks at the channel now; `SourceUnavailable` when it cannot be read |
 //!
@@ -42,7 +43,7 @@ pub const UNKNOWN: u64 = u64::MAX;
 pub mod options {
     /// `b`: also a bundle that failed before.
     pub const FORCE: &str = "force";
-    /// `b`: also a version that is older than one that was good here.
+    /// `b`: also a version that is older than one that was good here, and one with a lower rollback index.
     pub const ALLOW_DOWNGRADE: &str = "allow-downgrade";
     /// `s`: a [`When`](super::When); `reboot` unless given.
     pub const WHEN: &str = "when";

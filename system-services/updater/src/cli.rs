@@ -20,12 +20,13 @@ Usage:
       SOURCE is https://..., the whole path of a file, or usb (a stick labelled HEARTH)
       --when now|reboot|tonight      when to start it; at the next restart, unless you say more
       --force                        also a bundle that failed here before
-      --allow-downgrade              also a version that is older than one that was good here
+      --allow-downgrade              also a version that is older than one that was good here, or that was withdrawn
       --no-wait                      come back at once; look at `status` for how it goes
   hearth-update activate now|reboot|tonight
                                      when to start what is installed
   hearth-update cancel               give up an installation, or what waits for its start
   hearth-update rollback             go back to the version before, with a restart
+      --allow-downgrade              also to one that was withdrawn, for instance because of a hole in it
   hearth-update mark good|bad|active [booted|other|a|b]
                                      say of a slot that it works, that it does not, or that it is to be started next;
                                      without a slot: the one that runs
@@ -68,7 +69,7 @@ enum Command {
     Check,
     Activate(When),
     Cancel,
-    Rollback,
+    Rollback { allow_downgrade: bool },
     Mark { state: String, slot: String },
 }
 
@@ -92,7 +93,12 @@ fn parse(arguments: &[&str]) -> Option<Command> {
         ["activate", when] => Command::Activate(When::from_name(when)?),
         ["check"] => Command::Check,
         ["cancel"] => Command::Cancel,
-        ["rollback"] => Command::Rollback,
+        ["rollback"] => Command::Rollback {
+            allow_downgrade: false,
+        },
+        ["rollback", "--allow-downgrade"] => Command::Rollback {
+            allow_downgrade: true,
+        },
         ["mark", state @ ("good" | "bad" | "active")] => Command::Mark {
             state: (*state).into(),
             slot: "booted".into(),
@@ -148,8 +154,13 @@ async fn carry_out(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::Cancel => Client::connect().await?.cancel().await?,
-        Command::Rollback => {
-            Client::connect().await?.rollback().await?;
+        Command::Rollback { allow_downgrade } => {
+            let client = Client::connect().await?;
+            if allow_downgrade {
+                client.downgrade().await?;
+            } else {
+                client.rollback().await?;
+            }
             println!("The box restarts into the version before.");
         }
         Command::Mark { state, slot } => {
@@ -265,6 +276,13 @@ mod tests {
             ),
             ("mark bad c", None),
             ("activate tonight", Some(Command::Activate(When::Tonight))),
+            (
+                "rollback --allow-downgrade",
+                Some(Command::Rollback {
+                    allow_downgrade: true,
+                }),
+            ),
+            ("rollback --force", None),
             ("check", Some(Command::Check)),
             ("", None),
         ] {

@@ -18,6 +18,7 @@ trait Updater1 {
     fn activate(&self, when: &str) -> zbus::Result<()>;
     fn cancel(&self) -> zbus::Result<()>;
     fn rollback(&self) -> zbus::Result<()>;
+    fn downgrade(&self) -> zbus::Result<()>;
     fn check(&self) -> zbus::Result<()>;
     fn mark(&self, state: &str, slot: &str) -> zbus::Result<(String, String)>;
 }
@@ -82,6 +83,10 @@ impl Client {
 
     pub async fn rollback(&self) -> anyhow::Result<()> {
         self.0.rollback().await.map_err(refusal)
+    }
+
+    pub async fn downgrade(&self) -> anyhow::Result<()> {
+        self.0.downgrade().await.map_err(refusal)
     }
 
     pub async fn check(&self) -> anyhow::Result<()> {

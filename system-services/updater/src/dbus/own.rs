@@ -120,7 +120,11 @@ impl Updater1 {
     }
 
     async fn rollback(&self) -> Result<(), BusError> {
-        Ok(self.service.roll_back().await?)
+        Ok(self.service.roll_back(false).await?)
+    }
+
+    async fn downgrade(&self) -> Result<(), BusError> {
+        Ok(self.service.roll_back(true).await?)
     }
 
     async fn check(&self) -> Result<(), BusError> {

@@ -215,9 +215,9 @@ impl Service {
         self.advance(Event::ActivationRequested(when)).await
     }
 
-    /// Goes back to the other slot.
-    pub async fn roll_back(&self) -> Result<(), ServiceError> {
-        self.advance(Event::RollbackRequested).await
+    /// Goes back to the other slot; with `allow_downgrade` also when its rollback index is too low.
+    pub async fn roll_back(&self, allow_downgrade: bool) -> Result<(), ServiceError> {
+        self.advance(Event::RollbackRequested { allow_downgrade }).await
     }
 
     /// Marks a slot.
@@ -384,6 +384,7 @@ impl Service {
             healed: shared.facts.healed,
             boot: shared.disk.load()?.state(),
             version: shared.facts.version.clone(),
+            rollback_index: shared.facts.rollback_index,
             compatible: self.compatible(),
             network: network::observe(&shared.root),
         })

@@ -169,6 +169,8 @@ impl Record {
         {
             next.floor = Some(version);
         }
+        next.rollback_index = next.rollback_index.max(around.rollback_index);
+        next.note_mut(running).rollback_index = around.rollback_index;
         if let Some(trial) = self.trial(around) {
             let (outcome, verb) = if trial.going_back {
                 (Outcome::WentBack, "went back to")

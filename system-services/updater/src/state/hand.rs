@@ -59,8 +59,10 @@ impl Record {
         Ok((next, actions))
     }
 
-    pub(super) fn rollback_requested(&self, around: &Surroundings) -> Stepped {
-        let problem = self.no_way_back(around);
+    pub(super) fn rollback_requested(&self, allow_downgrade: bool, around: &Surroundings) -> Stepped {
+        let problem = self
+            .no_way_back(around)
+            .filter(|problem| !(allow_downgrade && matches!(problem, Refused::Withdrawn { .. })));
         if let State::Trying(trial) = &self.state
             && trial.target == around.running_slot()
         {
@@ -107,9 +109,23 @@ impl Record {
         let problem = match (known.complete(), known.good()) {
             (false, _) => "is incomplete: an installation into it was not finished",
             (true, false) => "holds no version that was good on this box",
-            (true, true) => return None,
+            (true, true) => return self.withdrawn(around),
         };
         Some(Refused::NoFallback { slot, problem })
+    }
+
+    /// Would going to the other slot by hand bring back what must not come back?
+    ///
+    /// Not if it lowers nothing: a system on trial has raised nothing yet, and who runs an old system on purpose already may
+    /// go to another such. What the boot manager and a failed trial do is not asked: a box that starts comes first.
+    fn withdrawn(&self, around: &Surroundings) -> Option<Refused> {
+        let index = self.note(around.other_slot()).rollback_index;
+        let needed = self.rollback_index.min(around.rollback_index);
+        (index < needed).then(|| Refused::Withdrawn {
+            slot: around.running.inactive().slot(),
+            index,
+            needed,
+        })
     }
 
     pub(super) fn mark_requested(&self, mark: Mark, slot: Slot, around: &Surroundings) -> Stepped {
@@ -153,6 +169,7 @@ impl Record {
             return Ok((next, actions));
         }
         self.not_busy(around)?;
+        self.withdrawn(around).map_or(Ok(()), Err)?;
         self.marked_bad(around.running_slot(), around)
     }
 
@@ -192,6 +209,7 @@ impl Record {
                 problem: "is incomplete: an installation into it was not finished",
             });
         }
+        self.withdrawn(around).map_or(Ok(()), Err)?;
         let mut next = self.clone();
         next.state = State::Staged {
             target: slot,

@@ -1,5 +1,6 @@
 //! From the wish for a bundle to a complete slot.
 
+use bundle::manifest::rollback_index;
 use ipc::updater::{Outcome, When};
 use ipc::updater_version::Version;
 
@@ -101,8 +102,24 @@ impl Record {
                 failed.reason
             ));
         }
+        let index = match rollback_index(&info.meta) {
+            Ok(index) => index,
+            Err(error) => {
+                return Some(format!(
+                    "The bundle was not made right: {error}. Get another one."
+                ));
+            }
+        };
         if options.allow_downgrade {
             return None;
+        }
+        let needed = self.rollback_index.max(around.rollback_index);
+        if index < needed {
+            return Some(format!(
+                "This bundle has the rollback index {index}, and a system with {needed} was good here: what came before must \
+                 not come back, for instance because of a hole in it. Get a newer bundle; only if you want the old system all \
+                 the same, install it with --allow-downgrade."
+            ));
         }
         let running = Version::parse(&around.version).ok();
         let minimum = self.floor.iter().chain(running.as_ref()).max()?;
@@ -153,6 +170,8 @@ impl Record {
         let note = next.note_mut(*target);
         *note = SlotNote {
             bundle: Some(bundle),
+            // An index that cannot be read was objected to.
+            rollback_index: rollback_index(&info.meta).unwrap_or(0),
             transaction: options.transaction.clone(),
             installed_count: note.installed_count,
             activated_count: note.activated_count,

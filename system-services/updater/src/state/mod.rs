@@ -48,6 +48,8 @@ pub struct Surroundings {
     pub boot: boot_state::State,
     /// Version of the system that runs.
     pub version: String,
+    /// Rollback index of the system that runs.
+    pub rollback_index: u32,
     /// What a bundle must be made for.
     pub compatible: String,
     /// The network now.
@@ -70,7 +72,7 @@ pub struct Network {
 pub struct InstallOptions {
     /// Also a bundle that failed before.
     pub force: bool,
-    /// Also an older version.
+    /// Also an older version, and one with a lower rollback index.
     pub allow_downgrade: bool,
     /// When to start it.
     pub when: When,
@@ -248,6 +250,9 @@ pub struct FailedBundle {
 pub struct SlotNote {
     /// Which bundle; none for a slot of the factory image.
     pub bundle: Option<Bundle>,
+    /// Its rollback index: as its bundle says, then as it said itself when it was good; 0 while neither is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rollback_index: u32,
     /// It proved itself.
     pub proved: bool,
     /// Its images, once they were read back.
@@ -272,6 +277,11 @@ pub struct Record {
     pub state: State,
     /// The newest version that was good here: nothing older is installed unless that is asked for. Only ever raised.
     pub floor: Option<Version>,
+    /// The highest rollback index that was good here: nothing lower is installed or gone back to by hand unless that is
+    /// asked for. Only ever raised.
+    // Not written while it is 0: the updater of a version before this one would not know the key.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rollback_index: u32,
     /// Bundles that failed, oldest first, at most [`MAX_FAILED`].
     pub failed: Vec<FailedBundle>,
     /// Slot a and slot b.
@@ -321,7 +331,10 @@ pub enum Event {
     /// Somebody says when the staged system is started.
     ActivationRequested(When),
     /// Somebody wants the other slot back.
-    RollbackRequested,
+    RollbackRequested {
+        /// Also when its rollback index is too low.
+        allow_downgrade: bool,
+    },
     /// Somebody marks a slot.
     MarkRequested(Mark, Slot),
 }
@@ -419,6 +432,20 @@ pub enum Refused {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// What is in the other slot was withdrawn.
+    #[error(
+        "the version in slot {slot} has the rollback index {index}, and {needed} was good here: what came before must not \
+         come back, for instance because of a hole in it. If you want it all the same: hearth-update rollback \
+         --allow-downgrade"
+    )]
+    Withdrawn {
+        /// The other slot.
+        slot: boot_state::Slot,
+        /// What it has.
+        index: u32,
+        /// What is needed.
+        needed: u32,
+    },
     /// A slot proves itself by running.
     #[error(
         "slot {slot} does not run: only the running slot can be marked good. Activate it and restart instead"
@@ -454,7 +481,7 @@ impl Record {
             Event::HealthFailed { reason } => self.health_failed(reason, around),
             Event::Cancelled => self.cancelled(around),
             Event::ActivationRequested(when) => self.activation_requested(when, around),
-            Event::RollbackRequested => self.rollback_requested(around),
+            Event::RollbackRequested { allow_downgrade } => self.rollback_requested(allow_downgrade, around),
             Event::MarkRequested(mark, slot) => self.mark_requested(mark, slot, around),
         }
     }
@@ -489,6 +516,10 @@ impl Record {
             reason: reason.into(),
         });
     }
+}
+
+fn is_zero(index: &u32) -> bool {
+    *index == 0
 }
 
 fn index(slot: Slot) -> usize {

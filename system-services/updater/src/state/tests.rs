@@ -1,6 +1,9 @@
 //! Random histories of events, cuts after any action, restarts of the service, on the real boot state.
 
+use std::collections::BTreeMap;
+
 use boot_state::{Boot, Bootstate, Running, SECTOR_LEN, Slot as BootSlot, Step};
+use bundle::manifest::{META_GROUP, ROLLBACK_INDEX};
 use ipc::boot_facts::Slot;
 use ipc::updater::{Phase, When};
 use proptest::prelude::*;
@@ -41,6 +44,15 @@ struct World {
     copies: [[u8; SECTOR_LEN]; 2],
     contents: [Content; 2],
     versions: [u32; 2],
+    /// Rollback indexes of what is in the slots.
+    indexes: [u32; 2],
+    /// The next bundle's.
+    next_index: u32,
+    /// A person agreed to a lower index: in the installation under way, and for what is in each slot.
+    agrees: bool,
+    agreed: [bool; 2],
+    /// The highest that was marked good.
+    best_index: u32,
     /// The record on the disk.
     disk: Record,
     /// The record in memory.
@@ -64,6 +76,11 @@ impl World {
             copies: Bootstate::initial(),
             contents: [Content::Well; 2],
             versions: [1; 2],
+            indexes: [0; 2],
+            next_index: 0,
+            agrees: false,
+            agreed: [false; 2],
+            best_index: 0,
             disk: Record::default(),
             memory: Record::default(),
             running: None,
@@ -108,6 +125,7 @@ impl World {
             healed: self.healed,
             boot: self.boot_state(),
             version: format!("{}.0.0", self.versions[index(self.running.unwrap())]),
+            rollback_index: self.indexes[index(self.running.unwrap())],
             compatible: "box".into(),
             network: Network::default(),
         }
@@ -183,6 +201,21 @@ impl World {
 
     fn act(&mut self, action: Action) {
         let running = self.around().running;
+        if let Action::Activate(slot) = action {
+            let running = self.indexes[index(self.running.unwrap())];
+            let least = self.best_index.min(running);
+            assert!(
+                self.agreed[index(slot)] || self.indexes[index(slot)] >= least,
+                "what was withdrawn comes back unasked"
+            );
+        }
+        if action == Action::MarkGood {
+            self.best_index = self.best_index.max(self.indexes[index(self.running.unwrap())]);
+            assert!(
+                self.disk.rollback_index >= self.best_index,
+                "noted before it counts"
+            );
+        }
         if let Some(next) = crate::slots::transition(&action, running, self.boot_state()) {
             if let Action::FinishInstall(slot) | Action::Activate(slot) = action {
                 assert_ne!(
@@ -205,6 +238,12 @@ impl World {
             }
             Action::CheckBundle => self.jobs.push(Job::Check),
             Action::StreamImages => {
+                let slot = index(self.around().other_slot());
+                assert!(
+                    self.agrees || self.next_index >= self.best_index,
+                    "a withdrawn system is installed unasked"
+                );
+                self.agreed[slot] = self.agrees;
                 self.jobs.push(Job::Stream);
                 self.contents[index(slot_of_record(running.inactive().slot()))] = Content::Partial;
                 self.wrote_images = false;
@@ -224,6 +263,7 @@ impl World {
             compatible: "box".into(),
             version: Some(format!("{}.0.0", self.next.0)),
             manifest_hash: ManifestHash([self.next.0 as u8; 32]),
+            meta: meta(&self.next_index.to_string()),
             ..BundleInfo::default()
         }
     }
@@ -245,6 +285,7 @@ impl World {
             (Job::Stream, None) => {
                 self.contents[index(other)] = self.next.1;
                 self.versions[index(other)] = self.next.0;
+                self.indexes[index(other)] = self.next_index;
                 Event::ImagesWritten(Written::default())
             }
             (Job::ReadBack, None) => Event::ReadBackPassed,
@@ -288,6 +329,8 @@ impl World {
 #[derive(Debug, Clone)]
 enum Happens {
     Install(Content, When, bool),
+    /// The same, with a rollback index; a person agrees to a lower one, or does not.
+    InstallIndexed(Content, u32, bool),
     Work(Option<EngineErrorKind>),
     Cut(usize),
     PowerOff,
@@ -295,7 +338,7 @@ enum Happens {
     Twice(Box<Happens>),
     Cancel,
     Activate(When),
-    Rollback,
+    Rollback(bool),
     Mark(Mark, Slot),
     Hours(u64),
     HealthFails,
@@ -317,6 +360,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         Just(EngineErrorKind::Stopped)
     ];
     let once = prop_oneof![
+        2 => (content.clone(), 0..3_u32, any::<bool>()).prop_map(|(c, i, a)| Happens::InstallIndexed(c, i, a)),
         4 => (content, when.clone(), any::<bool>()).prop_map(|(c, w, f)| Happens::Install(c, w, f)),
         10 => prop::option::weighted(0.15, failure).prop_map(Happens::Work),
         3 => (0..6_usize).prop_map(Happens::Cut),
@@ -324,7 +368,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::ServiceRestarts),
         1 => Just(Happens::Cancel),
         1 => when.prop_map(Happens::Activate),
-        1 => Just(Happens::Rollback),
+        1 => any::<bool>().prop_map(Happens::Rollback),
         1 => (mark, prop_oneof![Just(A), Just(B)]).prop_map(|(m, s)| Happens::Mark(m, s)),
         2 => (0..6_u64).prop_map(Happens::Hours),
         1 => Just(Happens::HealthFails),
@@ -332,23 +376,41 @@ fn happens() -> impl Strategy<Value = Happens> {
     once.prop_flat_map(|once| prop_oneof![5 => Just(once.clone()), 1 => Just(Happens::Twice(Box::new(once)))])
 }
 
+fn meta(index: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let group = BTreeMap::from([(ROLLBACK_INDEX.to_owned(), index.to_owned())]);
+    BTreeMap::from([(META_GROUP.to_owned(), group)])
+}
+
 impl World {
+    fn install(&mut self, content: Content, index: u32, options: InstallOptions) {
+        let before = self.memory.state.clone();
+        let agrees = options.allow_downgrade;
+        self.step(Event::InstallRequested {
+            source: Source::Usb,
+            options,
+        });
+        if self.memory.state != before && self.jobs.contains(&Job::Check) {
+            self.next = (self.next.0 + 1, content);
+            (self.next_index, self.agrees) = (index, agrees);
+        }
+    }
+
     fn happen(&mut self, what: Happens) {
         match what {
             Happens::Install(content, when, force) => {
-                let before = self.memory.state.clone();
                 let options = InstallOptions {
                     force,
                     when,
                     ..InstallOptions::default()
                 };
-                self.step(Event::InstallRequested {
-                    source: Source::Usb,
-                    options,
-                });
-                if self.memory.state != before && self.jobs.contains(&Job::Check) {
-                    self.next = (self.next.0 + 1, content);
-                }
+                self.install(content, self.indexes.into_iter().max().unwrap_or(0), options);
+            }
+            Happens::InstallIndexed(content, index, allow_downgrade) => {
+                let options = InstallOptions {
+                    allow_downgrade,
+                    ..InstallOptions::default()
+                };
+                self.install(content, index, options);
             }
             Happens::Work(fails) => self.work(fails),
             Happens::Cut(after) => self.cut = Some(after),
@@ -364,7 +426,13 @@ impl World {
             }
             Happens::Cancel => self.step(Event::Cancelled),
             Happens::Activate(when) => self.step(Event::ActivationRequested(when)),
-            Happens::Rollback => self.step(Event::RollbackRequested),
+            Happens::Rollback(allow_downgrade) => {
+                let other = self.running.map(|_| self.around().other_slot());
+                if let Some(other) = other.filter(|_| allow_downgrade) {
+                    self.agreed[index(other)] = true;
+                }
+                self.step(Event::RollbackRequested { allow_downgrade });
+            }
             Happens::Mark(mark, slot) => self.step(Event::MarkRequested(mark, slot)),
             Happens::Hours(hours) => {
                 self.now += hours * 3600;
@@ -546,7 +614,7 @@ fn bundles_are_refused_each_with_its_own_sentence() {
 #[test]
 fn a_person_goes_back_and_the_version_that_was_left_is_not_installed_by_itself() {
     let mut world = updated_to(Content::Well, When::Now);
-    world.happen(Happens::Rollback);
+    world.happen(Happens::Rollback(false));
     world.settle();
     assert_eq!(
         (world.running, world.memory.state.phase()),
@@ -561,7 +629,12 @@ fn a_person_goes_back_and_the_version_that_was_left_is_not_installed_by_itself()
     );
     let refused = World::new()
         .memory
-        .step(Event::RollbackRequested, &World::new().around())
+        .step(
+            Event::RollbackRequested {
+                allow_downgrade: true,
+            },
+            &World::new().around(),
+        )
         .unwrap_err();
     assert!(
         refused.to_string().contains("no version to go back to"),
@@ -690,4 +763,146 @@ fn a_service_that_starts_again_in_the_same_boot_takes_nothing_for_a_failure() {
     }
     world.settle();
     assert_eq!(world.memory.state.phase(), Phase::Good);
+}
+
+/// A box with 0 in slot a, and with 1 in slot b, which runs and is good.
+fn raised() -> World {
+    let mut world = World::new();
+    world.happen(Happens::InstallIndexed(Content::Well, 1, false));
+    world.settle();
+    assert_eq!(world.memory.rollback_index, 0, "installed is not good yet");
+    world.boot();
+    assert_eq!((world.running, world.memory.rollback_index), (Some(B), 0));
+    world.settle();
+    assert_eq!(world.memory.state.phase(), Phase::Good);
+    assert_eq!(world.disk.rollback_index, 1, "raised once it is good");
+    world
+}
+
+#[test]
+fn a_lower_rollback_index_is_refused_though_the_version_is_newer_and_taken_when_asked_for() {
+    let mut world = raised();
+    world.happen(Happens::InstallIndexed(Content::Well, 0, false));
+    world.settle();
+    let error = world.memory.last_error.clone().unwrap();
+    assert!(
+        error.contains("rollback index 0") && error.contains("--allow-downgrade"),
+        "{error}"
+    );
+    assert!(world.boot_state().slot(BootSlot::A).good(), "no slot was touched");
+    world.happen(Happens::InstallIndexed(Content::Well, 0, true));
+    world.settle();
+    world.boot();
+    world.settle();
+    assert_eq!((world.running, world.indexes), (Some(A), [0, 1]));
+    assert_eq!(world.memory.rollback_index, 1, "it never sinks");
+    world.happen(Happens::InstallIndexed(Content::Well, 0, false));
+    world.settle();
+    assert!(
+        world.memory.last_error.is_some(),
+        "the next one is asked for again"
+    );
+}
+
+#[test]
+fn an_index_that_is_no_number_is_refused_even_when_a_downgrade_is_asked_for() {
+    let mut world = World::new();
+    world.happen(Happens::InstallIndexed(Content::Well, 0, true));
+    let info = BundleInfo {
+        meta: meta("next"),
+        ..world.info()
+    };
+    world.step(Event::BundleChecked(info));
+    let error = world.memory.last_error.clone().unwrap();
+    assert!(error.contains("rollback-index=\"next\""), "{error}");
+}
+
+#[test]
+fn the_index_of_the_running_system_counts_though_the_journal_was_lost() {
+    let mut world = raised();
+    (world.disk, world.memory) = Default::default();
+    world.happen(Happens::InstallIndexed(Content::Well, 0, false));
+    world.settle();
+    assert!(
+        world
+            .memory
+            .last_error
+            .clone()
+            .unwrap()
+            .contains("rollback index 0")
+    );
+}
+
+#[test]
+fn going_back_by_hand_below_the_index_is_refused_with_the_reason_unless_it_is_asked_for() {
+    let mut world = raised();
+    for event in [
+        Event::RollbackRequested {
+            allow_downgrade: false,
+        },
+        Event::MarkRequested(Mark::Active, A),
+        Event::MarkRequested(Mark::Bad, B),
+    ] {
+        let refused = world.memory.step(event, &world.around()).unwrap_err();
+        assert!(matches!(
+            refused,
+            Refused::Withdrawn {
+                index: 0,
+                needed: 1,
+                ..
+            }
+        ));
+        assert!(
+            refused.to_string().contains("rollback --allow-downgrade"),
+            "{refused}"
+        );
+    }
+    assert!(world.memory.no_way_back(&world.around()).is_some());
+    world.happen(Happens::Rollback(true));
+    world.settle();
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(A), Phase::Good)
+    );
+    // … and forward again needs nobody's consent.
+    world.happen(Happens::Rollback(false));
+    world.settle();
+    assert_eq!(world.running, Some(B));
+}
+
+#[test]
+fn the_box_itself_always_finds_the_way_back_whatever_the_index() {
+    for content in [Content::Sick, Content::Dies, Content::Damaged] {
+        let mut world = World::new();
+        world.happen(Happens::InstallIndexed(content, 1, false));
+        world.settle();
+        world.boot();
+        world.settle();
+        assert_eq!(
+            (
+                world.running,
+                world.memory.state.phase(),
+                world.memory.rollback_index
+            ),
+            (Some(A), Phase::RolledBack, 0),
+            "{content:?}"
+        );
+    }
+    // A good system that dies later: the boot manager asks nobody.
+    let mut world = raised();
+    world.contents[1] = Content::Dies;
+    world.boot();
+    world.settle();
+    assert_eq!((world.running, world.memory.rollback_index), (Some(A), 1));
+    // A person in the middle of a trial.
+    let mut world = World::new();
+    world.happen(Happens::InstallIndexed(Content::Well, 1, false));
+    world.settle();
+    world.boot();
+    world.happen(Happens::Rollback(false));
+    world.settle();
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(A), Phase::RolledBack)
+    );
 }
