@@ -244,4 +244,13 @@ impl State {
         self.primary = target.slot();
         Ok(self)
     }
+
+    /// Takes an activation back before the restart: the running slot is tried first again.
+    ///
+    /// Both slots keep their tries and what is known of them, so that the other one is still the fallback. One that never
+    /// proved itself is no fallback: follow with [`State::mark_bad`].
+    pub fn deactivate(mut self, running: Running) -> Self {
+        self.primary = running.slot();
+        self
+    }
 }

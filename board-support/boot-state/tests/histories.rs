@@ -31,6 +31,8 @@ enum Event {
     },
     /// The running system marks itself good; the write is torn.
     TornMarkGood { torn_at: usize },
+    /// The running system activates the other slot, if it is complete, and takes that back; either write is torn.
+    Withdraw { torn_at: [usize; 2] },
     /// The medium loses a payload that is not the last one that works.
     Rot { slot: Slot },
 }
@@ -157,6 +159,7 @@ impl World {
                     self.mark_good(slot, torn_at);
                 }
             }
+            Event::Withdraw { torn_at } => self.withdraw(torn_at),
             Event::Rot { slot } => {
                 // A finished slot whose state was not written yet is no fallback.
                 let known = self.load().state().slot(slot.other()).complete();
@@ -165,6 +168,39 @@ impl World {
                     self.set(slot, Content::Damaged);
                 }
             }
+        }
+    }
+
+    fn withdraw(&mut self, torn_at: [usize; 2]) {
+        let Some(slot) = self.running else { return };
+        // Who withdraws is a service that runs, on a slot that it knows.
+        if self.content(slot) != Content::Works {
+            return;
+        }
+        let running = Running::from_boot(slot);
+        let before = self.load().state();
+        let next = before.activate(running.inactive());
+        if !self.transition(next, torn_at[0]) {
+            // Refused, or the power went.
+            self.running = self.running.filter(|_| next.is_err());
+            return;
+        }
+        let activated = self.load().state();
+        if !self.transition(Ok(activated.deactivate(running)), torn_at[1]) {
+            self.running = None;
+            return;
+        }
+        let after = self.load().state();
+        assert_eq!(after.primary(), slot);
+        assert_eq!(after.slot(slot), before.slot(slot));
+        let (was, is) = (before.slot(slot.other()), after.slot(slot.other()));
+        assert_eq!((was.good(), was.complete()), (is.good(), is.complete()));
+        // The next boot tries what runs, as long as it has a try left.
+        if after.slot(slot).bootable() {
+            let mut boot = Boot::new(self.load());
+            assert!(
+                matches!(boot.choose(), Step::Try(attempt) if attempt.slot == slot && !attempt.rolled_back)
+            );
         }
     }
 
@@ -182,7 +218,8 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(cut, marks_good)| Event::Boot { cut, marks_good }),
         2 => (content, 0..5_u8, torn_at.clone())
             .prop_map(|(content, steps, torn_at)| Event::Install { content, steps, torn_at }),
-        1 => torn_at.prop_map(|torn_at| Event::TornMarkGood { torn_at }),
+        1 => torn_at.clone().prop_map(|torn_at| Event::TornMarkGood { torn_at }),
+        1 => [torn_at.clone(), torn_at].prop_map(|torn_at| Event::Withdraw { torn_at }),
         1 => prop_oneof![Just(Slot::A), Just(Slot::B)].prop_map(|slot| Event::Rot { slot }),
     ]
 }

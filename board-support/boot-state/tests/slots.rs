@@ -186,6 +186,26 @@ fn the_fallback_is_not_written_over_while_the_running_slot_is_unproven() {
 }
 
 #[test]
+fn an_activation_taken_back_leaves_the_other_slot_as_it_was() {
+    // Slot b was good, slot a is an update that proved itself: a person goes back, and thinks better of it.
+    let good = State::default()
+        .mark_good(running(Slot::B))
+        .mark_good(running(Slot::A));
+    let activated = good.activate(inactive(Slot::B)).unwrap();
+    assert_eq!(activated.primary(), Slot::B);
+    let state = activated.deactivate(running(Slot::A));
+    assert_eq!(state, good, "nothing else was touched");
+    assert_eq!(state.deactivate(running(Slot::A)), state, "twice is as once");
+    // Slot b is the fallback that it was.
+    let mut state = state;
+    for expected in [Slot::A, Slot::A, Slot::A, Slot::B] {
+        let (slot, healed, next) = boot(state);
+        assert_eq!((slot, healed), (expected, false));
+        state = next;
+    }
+}
+
+#[test]
 fn a_slot_marked_bad_is_left_at_the_next_boot() {
     let state = State::default().mark_bad(Slot::A);
     assert_eq!(boot(state).0, Slot::B);

@@ -31,12 +31,13 @@ pub fn transition(action: &Action, running: Running, state: State) -> Option<Res
         }),
         Action::Activate(slot) => inactive(*slot, running).and_then(|slot| Ok(state.activate(slot)?)),
         Action::Withdraw(slot) => inactive(*slot, running).map(|slot| {
-            let state = state.mark_bad(slot.slot());
-            // Makes it primary again; its tries it got when it was marked good in this boot.
-            if state.slot(running.slot()).good() {
-                state.mark_good(running)
-            } else {
+            let known = state.slot(slot.slot());
+            let state = state.deactivate(running);
+            // A system that was good stays the fallback that it was; a new one that never ran is none.
+            if known.complete() && known.good() {
                 state
+            } else {
+                state.mark_bad(slot.slot())
             }
         }),
         Action::MarkGood => Ok(state.mark_good(running)),

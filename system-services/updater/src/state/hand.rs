@@ -175,7 +175,10 @@ impl Record {
 
     fn other_marked_bad(&self, slot: Slot, around: &Surroundings) -> Stepped {
         match self.state {
-            State::Staged { .. } => self.cancelled(around),
+            State::Staged { .. } => self.cancelled(around).map(|(next, mut actions)| {
+                actions.push(Action::MarkBad(slot));
+                (next, actions)
+            }),
             _ => {
                 self.not_busy(around)?;
                 self.marked_bad(slot, around)

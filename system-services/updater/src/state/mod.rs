@@ -356,7 +356,7 @@ pub enum Action {
     FinishInstall(Slot),
     /// Boot state: the next boot tries this slot first.
     Activate(Slot),
-    /// Boot state: it does not; the running slot is first again.
+    /// Boot state: it does not; the running slot is first again. The other stays a fallback if it was good.
     Withdraw(Slot),
     /// Boot state: the running slot works.
     MarkGood,

@@ -906,3 +906,50 @@ fn the_box_itself_always_finds_the_way_back_whatever_the_index() {
         (Some(A), Phase::RolledBack)
     );
 }
+
+#[test]
+fn going_back_that_is_thought_better_of_leaves_the_fallback_whole() {
+    let mut world = updated_to(Content::Well, When::Now);
+    let before = world.boot_state();
+    assert!(before.slot(BootSlot::A).good());
+    world.happen(Happens::Mark(Mark::Active, A));
+    assert_eq!(
+        (world.memory.state.phase(), world.boot_state().primary()),
+        (Phase::Staged, BootSlot::A)
+    );
+    world.happen(Happens::Cancel);
+    assert_eq!(world.boot_state(), before, "as if it had not been asked for");
+    // Also when it was put off to the night in between.
+    world.happen(Happens::Mark(Mark::Active, A));
+    world.happen(Happens::Activate(When::Tonight));
+    world.happen(Happens::Mark(Mark::Active, B));
+    assert_eq!(world.boot_state(), before);
+    world.happen(Happens::Rollback(false));
+    world.settle();
+    assert_eq!(
+        (world.running, world.memory.state.phase()),
+        (Some(A), Phase::Good)
+    );
+}
+
+#[test]
+fn a_new_system_that_is_cancelled_or_marked_bad_is_no_fallback() {
+    for event in [Happens::Cancel, Happens::Mark(Mark::Bad, B)] {
+        let mut world = updated_to(Content::Well, When::Reboot);
+        world.happen(event);
+        let state = world.boot_state();
+        assert_eq!(
+            (state.primary(), state.slot(BootSlot::B).bootable()),
+            (BootSlot::A, false)
+        );
+        world.boot();
+        world.settle();
+        assert_eq!(world.running, Some(A));
+    }
+    // A staged way back that is marked bad is bad, however good it was.
+    let mut world = updated_to(Content::Well, When::Now);
+    world.happen(Happens::Mark(Mark::Active, A));
+    world.happen(Happens::Mark(Mark::Bad, A));
+    assert!(!world.boot_state().slot(BootSlot::A).good());
+    assert_eq!(world.boot_state().primary(), BootSlot::B);
+}
