@@ -260,6 +260,11 @@ pub fn decode_record(bytes: &[u8]) -> Result<Record, String> {
     decode(bytes)
 }
 
+/// A line of the history in the bytes that a journal stores; for the fuzz tests.
+pub fn decode_line(bytes: &[u8]) -> Result<HistoryEntry, String> {
+    decode(bytes)
+}
+
 /// What is known of a channel, in the bytes that a journal stores; for the fuzz tests.
 pub fn decode_channel(bytes: &[u8]) -> Result<Known, String> {
     decode(bytes)
