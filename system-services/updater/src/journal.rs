@@ -3,7 +3,7 @@
 //! The notes are no authority: what booted is what the boot manager says. So a journal that cannot be read is set aside and
 //! a new one begun, with a line in its history that says so.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,8 @@ impl Journal {
     /// With a journal that was lost, the history's last line says so at `now_unix_s`.
     pub fn open(folder: &Path, opening: &Path, now_unix_s: u64) -> Result<(Self, Record), JournalError> {
         let path = folder.join("updater.redb");
-        let died = opening.exists();
+        // Over a file that is not there nothing died.
+        let died = opening.exists() && path.exists();
         // Best effort: without the mark a file that kills would be met again, and the slot's tries would count down.
         let _ = fs::write(opening, b"");
         let opened = if died {
@@ -109,10 +110,32 @@ impl Journal {
         Ok(Self { database, path })
     }
 
+    /// An empty journal, which is there whole or not at all: redb makes a file in several writes, and one that was cut in
+    /// between could not be told from one that was damaged later.
+    fn create(path: &Path) -> Result<(), JournalError> {
+        let unfinished = unfinished(path);
+        let steps = || -> Result<(), redb::Error> {
+            drop(
+                Database::builder()
+                    .set_cache_size(CACHE_BYTES)
+                    .create(&unfinished)?,
+            );
+            File::open(&unfinished)?.sync_all()?;
+            fs::rename(&unfinished, path)?;
+            File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+            Ok(())
+        };
+        steps().map_err(failed(path))
+    }
+
     fn try_open(path: &Path) -> Result<(Self, Record), JournalError> {
+        remove_leftover(&unfinished(path)).map_err(failed(path))?;
+        if !path.exists() {
+            Self::create(path)?;
+        }
         let mut database = Database::builder()
             .set_cache_size(CACHE_BYTES)
-            .create(path)
+            .open(path)
             .map_err(failed(path))?;
         database.check_integrity().map_err(failed(path))?;
         let journal = Self {
@@ -279,6 +302,18 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, String> {
     serde_json::to_vec(&stored).map_err(|e| e.to_string())
 }
 
+/// Where an empty journal is made before it gets its name.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("unfinished")
+}
+
+fn remove_leftover(path: &Path) -> Result<(), redb::Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn failed<E: Into<redb::Error>>(path: &Path) -> impl FnOnce(E) -> JournalError {
     move |source| JournalError::Database {
         path: path.into(),
@@ -382,7 +417,9 @@ mod tests {
         }
         for damaged in damages {
             fs::write(&path, damaged).unwrap();
-            let (journal, record) = open(folder.path());
+            // redb dies over some damage: then the service is started again, and finds the mark of the first try.
+            let (journal, record) =
+                std::panic::catch_unwind(|| open(folder.path())).unwrap_or_else(|_| open(folder.path()));
             let history = journal.history().unwrap();
             if record == Record::default() {
                 lost += 1;
@@ -393,6 +430,56 @@ mod tests {
             }
         }
         assert!(lost >= 3, "{lost}");
+    }
+
+    #[test]
+    fn a_cut_while_the_first_journal_is_made_is_no_lost_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("updater.redb");
+        let unfinished = folder.path().join("updater.unfinished");
+        drop(open(folder.path()));
+        assert!(path.exists() && !unfinished.exists());
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // What was written so far: nothing, each length, and all of it before it got its name.
+        let lengths = (0..whole.len())
+            .step_by(whole.len() / 61)
+            .chain(0..80)
+            .chain([whole.len()]);
+        for length in lengths {
+            for opening in [false, true] {
+                fs::write(&unfinished, &whole[..length]).unwrap();
+                if opening {
+                    // The service died in the middle, and starts again in the same boot.
+                    fs::write(folder.path().join("opening"), "").unwrap();
+                }
+                let (journal, record) = open(folder.path());
+                assert_eq!(
+                    (record, journal.history().unwrap()),
+                    (Record::default(), vec![]),
+                    "{length}"
+                );
+                assert!(!unfinished.exists() && !folder.path().join("updater.damaged").exists());
+                drop(journal);
+                fs::remove_file(&path).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_that_was_made_whole_is_not_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path());
+        journal.persist(&good(), &[line(1)]).unwrap();
+        drop(journal);
+        // A leftover beside it changes nothing.
+        fs::write(folder.path().join("updater.unfinished"), "half").unwrap();
+        let (journal, record) = open(folder.path());
+        assert_eq!((record, journal.history().unwrap()), (good(), vec![line(1)]));
+        assert!(
+            !folder.path().join("updater.unfinished").exists(),
+            "it takes no room either"
+        );
     }
 
     #[test]
