@@ -175,8 +175,69 @@ async function reset([name]) {
   await id('waiting').waitFor();
 }
 
+async function enter([, user, password]) {
+  await page.goto(`${base}/login`);
+  await id('name').fill(user);
+  await id('password').fill(password);
+  await id('submit').click();
+  await id('value-uptime').waitFor();
+}
+
+const title = () => id('update-title').innerText();
+
+// From the page that waits for the box to the page Updates of the system that has started.
+async function restarted(words) {
+  await id('waiting').waitFor({ timeout: 120_000 });
+  await shot('restarting');
+  await id('wait-continue').waitFor({ timeout: 240_000 });
+  await enter(words);
+  await page.goto(`${base}/updates`);
+}
+
+// Looks for an update, installs it, and sees it prove itself.
+async function update(words) {
+  await enter(words);
+  await page.goto(`${base}/updates`);
+  await shot('unchecked');
+  await id('check').click();
+  await id('available').waitFor({ timeout: 60_000 });
+  check((await title()).includes('0.2.0'), `offered: ${await title()}`);
+  // The size of the download is worked out after the offer is shown.
+  await page.waitForFunction(() => / of /.test(document.querySelector('[data-testid=value-download]')?.innerText ?? ''), null, { timeout: 120_000 });
+  found('download', await id('value-download').innerText());
+  await id('changes').locator('summary').click();
+  await shot('available');
+  await id('install-now').click();
+  await page.locator('[data-testid=progress-text]').waitFor({ timeout: 60_000 });
+  found('progress', await id('progress-text').innerText());
+  await shot('installing');
+  await restarted(words);
+  await page.locator('section[data-phase=good]').waitFor({ timeout: 240_000 });
+  found('title', await title());
+  found('installed', await id('value-version').innerText());
+  check(/0\.2\.0/.test(await page.locator('#live-history').innerText()), 'the history does not name the update');
+  await shot('good');
+}
+
+// Takes it back.
+async function goBack(words) {
+  await enter(words);
+  await page.goto(`${base}/updates`);
+  await id('go-back').click();
+  await shot('question');
+  await id('submit').click();
+  await restarted(words);
+  await page.waitForFunction(() => document.querySelector('[data-testid=value-version]')?.innerText === '0.1.0', null, { timeout: 120_000 });
+  found('title', await title());
+  await shot('back');
+}
+
 try {
-  if (action === 'setup') {
+  if (action === 'update') {
+    await update(words);
+  } else if (action === 'go-back') {
+    await goBack(words);
+  } else if (action === 'setup') {
     await walk(words);
     await login(words);
     await diagnosis([words[2]]);

@@ -10,5 +10,6 @@ mod rauc;
 mod rauc_bundles;
 mod slots;
 mod update_cuts;
+mod update_page;
 mod updates;
 mod wizard;

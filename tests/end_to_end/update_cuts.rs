@@ -233,8 +233,7 @@ fn boot_key() -> Result<Key> {
     ))
 }
 
-/// Real kills of QEMU at random moments of updates. They take long, so they are built and run on demand only:
-/// `cargo test -p hearth-tests --features long -- kills`, with the variables that `cargo xtask test` sets.
+/// Real kills of QEMU at random moments of updates. They take long: `cargo xtask test --end-to-end --long --only kills`.
 #[cfg(feature = "long")]
 mod kills {
     use super::*;

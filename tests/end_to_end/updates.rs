@@ -1,11 +1,11 @@
 //! Whole updates through the real boot chain: install, restart, prove itself, stay or go back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hearth_tests::machine::TestMachine;
 use hearth_tests::shell;
-use hearth_tests::update::{Updates, Variant, wait_for};
+use hearth_tests::update::{FOREIGN_BYTES, Updates, Variant, status, wait_for};
 use serde_json::Value;
 
 /// Seconds until a slot is marked good after the page is up, on a loaded machine.
@@ -151,17 +151,22 @@ fn bad_update(name: &str, board: Board, words: &str, says: &str) -> Result<()> {
     restart(&mut machine)?;
     machine.expect("Hearth boot manager: slot b", 240)?;
     // The machine is restarted by the kernel, the watchdog or the health gate; the boot manager falls back.
-    let status = settle(&mut machine, "0.1.0", "a", "rolled-back", 900)?;
-    let reason = text(&status, "reason");
+    let after = settle(&mut machine, "0.1.0", "a", "rolled-back", 900)?;
+    let reason = text(&after, "reason");
     println!("{name}: {reason}");
     ensure!(reason.contains(says), "{reason}");
     // The same bundle is not tried again by itself.
     let again = install(&mut machine, &url)?;
     ensure!(again.contains("failed"), "{again}");
-    let status = hearth_tests::update::status(machine.vm()?)?;
+    let now = status(machine.vm()?)?;
     ensure!(
-        text(&status, "version") == "0.1.0" && text(&status, "last_error").contains("failed"),
-        "{status}"
+        text(&now, "version") == "0.1.0" && text(&now, "last_error").contains("failed"),
+        "{now}"
+    );
+    // Nor is the reason forgotten.
+    ensure!(
+        text(&now, "phase") == "rolled-back" && text(&now, "reason") == reason,
+        "{now}"
     );
     let history = shell::run(machine.vm()?, "hearth-update history", 60)?;
     ensure!(history.contains(says), "{history}");
@@ -178,39 +183,80 @@ fn an_update_that_fills_the_data_partition_is_rolled_back() -> Result<()> {
     bad_update("update-full", Board::Arm, "hearth.test=fill-data", "data")
 }
 
-/// Built and run on demand only: `cargo test -p hearth-tests --features long -- long`, with the variables that
-/// `cargo xtask test` sets.
+#[test]
+fn an_update_that_hangs_is_rolled_back() -> Result<()> {
+    bad_update("update-hang", Board::Arm, "hearth.test=hang", "did not start")
+}
+
+#[test]
+fn an_update_without_its_page_is_rolled_back() -> Result<()> {
+    bad_update("update-page", Board::Arm, "hearth.test=mask-web", "page")
+}
+
+#[test]
+fn an_update_without_network_is_rolled_back() -> Result<()> {
+    bad_update(
+        "update-network",
+        Board::Arm,
+        "hearth.test=mask-network",
+        "network",
+    )
+}
+
+#[test]
+fn a_download_that_the_plug_cut_goes_on_with_what_is_missing() -> Result<()> {
+    let (mut machine, updates) = ready("update-cut", Board::Arm)?;
+    // Nothing in the box has these bytes, so all of them must come.
+    let bundle = updates.make_foreign(&Variant {
+        version: "0.2.0",
+        words: "",
+    })?;
+    let size = FOREIGN_BYTES as u64;
+    let url = updates.serve_file(&bundle)?;
+    updates.server.behave(https_server::Behaviour {
+        bytes_per_second: Some(1 << 20),
+        ..Default::default()
+    });
+    let before = updates.server.sent();
+    shell::run(
+        machine.vm()?,
+        &format!("hearth-update install {url} --no-wait"),
+        60,
+    )?;
+    let begun = Instant::now();
+    while updates.server.sent() - before < size / 2 {
+        ensure!(
+            begun.elapsed() < Duration::from_secs(240),
+            "the download does not go on"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    machine.stop();
+    let first = updates.server.sent() - before;
+    updates.server.behave(https_server::Behaviour::default());
+    machine.start()?;
+    expect_boot(&mut machine, "a", 240)?;
+    // It goes on by itself.
+    wait_for(machine.vm()?, "staged", 600, |s| text(s, "phase") == "staged")?;
+    let second = updates.server.sent() - before - first;
+    println!("{size} bytes: {first} before the cut, {second} after it");
+    ensure!(
+        first + second < size + size / 4,
+        "{first} bytes came before the cut and {second} after it, of {size}"
+    );
+    let now = status(machine.vm()?)?;
+    ensure!(running(&now) == "a" && text(&now, "version") == "0.1.0");
+    Ok(())
+}
+
+/// Built and run with `cargo xtask test --long` only.
 #[cfg(feature = "long")]
 mod long {
-    use std::time::Instant;
-
-    use hearth_tests::update::{FOREIGN_BYTES, status};
-
     use super::*;
-
-    #[test]
-    fn an_update_that_hangs_is_rolled_back() -> Result<()> {
-        bad_update("update-hang", Board::Arm, "hearth.test=hang", "did not start")
-    }
-
-    #[test]
-    fn an_update_without_its_page_is_rolled_back() -> Result<()> {
-        bad_update("update-page", Board::Arm, "hearth.test=mask-web", "page")
-    }
 
     #[test]
     fn an_update_without_its_page_is_rolled_back_on_a_pc() -> Result<()> {
         bad_update("update-page-pc", Board::Pc, "hearth.test=mask-web", "page")
-    }
-
-    #[test]
-    fn an_update_without_network_is_rolled_back() -> Result<()> {
-        bad_update(
-            "update-network",
-            Board::Arm,
-            "hearth.test=mask-network",
-            "network",
-        )
     }
 
     #[test]
@@ -239,52 +285,6 @@ mod long {
         wait_for(machine.vm()?, "the version before", 400, |s| {
             text(s, "version") == "1.0.9" && running(s) == "b"
         })?;
-        Ok(())
-    }
-
-    #[test]
-    fn a_download_that_the_plug_cut_goes_on_with_what_is_missing() -> Result<()> {
-        let (mut machine, updates) = ready("update-cut", Board::Arm)?;
-        // Nothing in the box has these bytes, so all of them must come.
-        let bundle = updates.make_foreign(&Variant {
-            version: "0.2.0",
-            words: "",
-        })?;
-        let size = FOREIGN_BYTES as u64;
-        let url = updates.serve_file(&bundle)?;
-        updates.server.behave(https_server::Behaviour {
-            bytes_per_second: Some(1 << 20),
-            ..Default::default()
-        });
-        let before = updates.server.sent();
-        shell::run(
-            machine.vm()?,
-            &format!("hearth-update install {url} --no-wait"),
-            60,
-        )?;
-        let begun = Instant::now();
-        while updates.server.sent() - before < size / 2 {
-            ensure!(
-                begun.elapsed() < Duration::from_secs(240),
-                "the download does not go on"
-            );
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        machine.stop();
-        let first = updates.server.sent() - before;
-        updates.server.behave(https_server::Behaviour::default());
-        machine.start()?;
-        expect_boot(&mut machine, "a", 240)?;
-        // It goes on by itself.
-        wait_for(machine.vm()?, "staged", 600, |s| text(s, "phase") == "staged")?;
-        let second = updates.server.sent() - before - first;
-        println!("{size} bytes: {first} before the cut, {second} after it");
-        ensure!(
-            first + second < size + size / 4,
-            "{first} bytes came before the cut and {second} after it, of {size}"
-        );
-        let status = status(machine.vm()?)?;
-        ensure!(running(&status) == "a" && text(&status, "version") == "0.1.0");
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ pub fn artifact(name: &str) -> Result<PathBuf> {
 const STICK_BYTES: u64 = 256 << 20;
 
 /// Machines at once: each emulates two CPUs, and a test's time limits are for a machine that has them.
-const SLOTS: usize = 2;
+const SLOTS: usize = 3;
 static RUNNING: Mutex<usize> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
 

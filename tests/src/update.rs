@@ -1,9 +1,10 @@
 //! Updates for a machine under test: bundles made from its image, and a server that has them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use board_support::Board;
 use board_support::qemu::Vm;
 use bundle::cms::UnixTime;
@@ -22,6 +23,11 @@ use crate::shell;
 const HOST: &str = "10.0.2.2";
 /// Where the guest keeps the certificates of authorities of its own.
 const AUTHORITIES: &str = "/var/lib/hearth-updater/authorities.pem";
+
+/// The variable that names the program `xtask`.
+pub const XTASK: &str = "HEARTH_TEST_XTASK";
+/// The owner's choice of a channel in the guest.
+const CHOICE: &str = "/var/lib/hearth-updater/channel.toml";
 
 /// Bytes of the root of [`Updates::make_foreign`].
 pub const FOREIGN_BYTES: usize = 16 << 20;
@@ -47,9 +53,14 @@ pub struct Updates {
 impl Updates {
     /// Starts a server; updates are made from `image`, a file of `cargo xtask test`.
     pub fn for_board(board: &str, image: &str) -> Result<Self> {
+        Self::of_image(board, artifact(image)?)
+    }
+
+    /// Starts a server; updates are made from the image at this path.
+    pub fn of_image(board: &str, image: PathBuf) -> Result<Self> {
         Ok(Self {
             board: Board::find(board)?,
-            image: artifact(image)?,
+            image,
             folder: tempfile::Builder::new().prefix("hearth-updates-").tempdir()?,
             server: Server::start(&[HOST])?,
         })
@@ -131,6 +142,46 @@ impl Updates {
         let name = file.file_name().context("no name")?.to_string_lossy();
         self.server.put(&format!("/{name}"), std::fs::read(file)?);
         Ok(format!("https://{HOST}:{}/{name}", self.server.port()))
+    }
+
+    /// Makes a bundle, publishes it on the channel `stable` with `xtask publish`, and serves what that made.
+    pub fn publish(&self, variant: &Variant<'_>) -> Result<()> {
+        let bundle = self.make(variant)?;
+        let xtask = std::env::var_os(XTASK)
+            .with_context(|| format!("{XTASK} is not set: these tests are run by `cargo xtask test`"))?;
+        let out = self.folder.path().join("channels");
+        let output = Command::new(xtask)
+            .args(["publish", "--channel", "stable", "--bundle"])
+            .arg(&bundle)
+            .arg("--out")
+            .arg(&out)
+            .output()
+            .context("cannot start xtask")?;
+        ensure!(
+            output.status.success(),
+            "xtask publish: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        self.serve_folder(&out, "")
+    }
+
+    fn serve_folder(&self, folder: &Path, prefix: &str) -> Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                self.serve_folder(&entry.path(), &path)?;
+            } else {
+                self.server.put(&path, std::fs::read(entry.path())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the guest that its channel is at this server.
+    pub fn choose_channel(&self, vm: &mut Vm) -> Result<()> {
+        let line = format!("address = \"https://{HOST}:{}\"", self.server.port());
+        shell::run(vm, &format!("echo '{line}' > {CHOICE}; sync"), 60).map(drop)
     }
 
     /// Tells the guest whose certificates the server has.

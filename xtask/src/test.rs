@@ -26,6 +26,9 @@ pub struct Options {
     /// Only end-to-end tests whose name contains this
     #[arg(long, value_name = "NAME", requires = "end_to_end")]
     only: Option<String>,
+    /// Also those that take long: ten updates in a row, kills of QEMU at random moments, more of the bad updates
+    #[arg(long, conflicts_with = "unit")]
+    long: bool,
     /// Take the images that an earlier run has built
     #[arg(long, requires = "end_to_end")]
     no_build: bool,
@@ -83,13 +86,18 @@ fn end_to_end(options: &Options) -> Result<Command> {
     let modules = node_modules(&checkout)?;
     let logs = checkout.join("target/test-logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    let mut command = cargo(&["test", "--package", "hearth-tests", "--", "--test-threads", "3"]);
+    let mut command = cargo(&["test", "--package", "hearth-tests"]);
+    if options.long {
+        command.args(["--features", "long"]);
+    }
+    command.args(["--", "--test-threads", "4"]);
     if let Some(only) = &options.only {
         command.args([only, "--nocapture"]);
     }
     command
         .env("HEARTH_TEST_IMAGES", folder)
         .env("HEARTH_TEST_LOGS", logs)
+        .env("HEARTH_TEST_XTASK", std::env::current_exe()?)
         .env("HEARTH_TEST_NODE_MODULES", modules);
     Ok(command)
 }
