@@ -3,14 +3,22 @@
 //! Run it when a format changed on purpose; the same sources give the same files. A seed whose name begins with `valid` must be
 //! accepted by its parser. Files that a fuzzer found and that are worth keeping lie beside these and are not touched.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use anyhow::Result;
 use board_support::Board;
 use boot_payload::Payload;
 use boot_state::{Bootstate, Running, Slot, State, encode};
+use bundle::chunks::{ChunkIndex, Parameters, TreeTail};
+use bundle::container::raw_parts;
+use bundle::manifest::{FileName, Template};
+use bundle::verity::TreeBuilder;
+use bundle::write::{Input, write};
 use disk_layout::{Guid, Mbr, Partition, SECTOR, Table, types};
+use updater::engine::ManifestHash;
+use updater::journal::encode_record;
+use updater::state::{Bundle, Record};
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
@@ -476,6 +484,262 @@ fn bundles() -> Result<()> {
     )
 }
 
+/// The bundles are signed, as above. Payloads and volumes named after a tool are its own: they lie beside what is made here.
+fn containers() -> Result<()> {
+    let signed = include_bytes!("../src/bundles/container-verity.raucb");
+    seed("bundle_container", "valid-verity", signed)?;
+    seed(
+        "bundle_container",
+        "valid-crypt",
+        include_bytes!("../src/bundles/container-crypt.raucb"),
+    )?;
+    let parts = raw_parts(&signed[..])?;
+    let tail = &signed[parts.payload.end as usize..];
+    seed("bundle_container", "no-payload", tail)?;
+    seed("bundle_container", "cut", &tail[..tail.len() - 9])?;
+    let length = tail.len() as u64;
+    let over_all = [&tail[..tail.len() - 8], &length.to_be_bytes()].concat();
+    seed("bundle_container", "length-over-all", over_all)?;
+
+    let payload = payload()?;
+    seed("bundle_payload", "valid-ours", &payload)?;
+    seed("bundle_payload", "superblock-alone", &payload[..96])?;
+    let packed = std::fs::read(Path::new(CORPUS).join("bundle_payload/valid-mksquashfs-gzip"))?;
+    seed("bundle_payload", "tables-cut", &packed[..packed.len() - 200])?;
+
+    let parameters = Parameters::new(512, 1024, 2048)?;
+    let noise = noise(8192);
+    let zeros = [&noise[..3000], &[0; 5000], &noise[..1000]].concat();
+    let moved = [&noise[..700], b"new", &noise[700..3000]].concat();
+    delta(
+        "valid-moved",
+        &zeros,
+        &moved,
+        ChunkIndex::of(&zeros[..], parameters, None)?,
+    )?;
+    let salt = [3; 32];
+    let tree = hash_tree_of(&noise, salt)?;
+    let tail = TreeTail {
+        data_size: 8192,
+        salt,
+    };
+    let index = ChunkIndex::of(&tree[..], parameters, Some(tail))?;
+    delta("valid-tree", &tree, &noise[4096..6000], index)?;
+    let short = &zeros[..4000];
+    delta(
+        "valid-resumed",
+        short,
+        &short[..2500],
+        ChunkIndex::of(short, parameters, None)?,
+    )?;
+    delta(
+        "valid-empty",
+        &[],
+        &[],
+        ChunkIndex::of(&[][..], parameters, None)?,
+    )?;
+    delta(
+        "valid-other-image",
+        &noise,
+        &[],
+        ChunkIndex::of(&zeros[..], Parameters::default(), None)?,
+    )?;
+    seed(
+        "chunk_index",
+        "header-alone",
+        [&[80, 0, 0, 0][..], b"HTHCHUNK\x01\0", &[0; 70]].concat(),
+    )
+}
+
+fn hash_tree_of(data: &[u8], salt: [u8; 32]) -> Result<Vec<u8>> {
+    let mut builder = TreeBuilder::new(salt);
+    builder.update(data);
+    Ok([data, &builder.finish()?.tree].concat())
+}
+
+/// A chunk index, its image and what a slot holds, as the target takes them.
+fn delta(name: &str, image: &[u8], old: &[u8], index: ChunkIndex) -> Result<()> {
+    let index = index.to_bytes();
+    let lengths = [index.len() as u16, image.len() as u16]
+        .map(u16::to_le_bytes)
+        .concat();
+    seed("chunk_index", name, [&lengths, &index, image, old].concat())
+}
+
+/// The payload of a bundle of two files, as we write it.
+fn payload() -> Result<Vec<u8>> {
+    let input = |name: &str, content: &'static [u8]| -> Result<Input<'_>> {
+        Ok(Input {
+            name: FileName::new(name)?,
+            size: content.len() as u64,
+            content: Box::new(content),
+            block_hash_index: false,
+            chunks: None,
+        })
+    };
+    let template = Template {
+        compatible: "hearth-fuzz".into(),
+        ..Template::default()
+    };
+    let inputs = vec![input("boot.img", b"boot")?, input("rootfs.img", &[7; 4096])?];
+    let mut out = Cursor::new(Vec::new());
+    let unsigned = |_: &[u8]| Ok::<_, std::io::Error>(vec![1]);
+    let written = write(template, inputs, None, unsigned, &mut out)?;
+    let mut bytes = out.into_inner();
+    // The payload alone: without the tree and the nine bytes behind it.
+    bytes.truncate(bytes.len() - 9 - written.manifest.format.tree().size as usize);
+    Ok(bytes)
+}
+
+/// Bytes that do not repeat.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Volumes by dosfstools and mtools lie in the folder; here is what is wrong with one.
+fn volumes() -> Result<()> {
+    let volume = std::fs::read(Path::new(CORPUS).join("fat_image/valid-fat12"))?;
+    seed("fat_image", "boot-sector-alone", &volume[..512])?;
+    // The root folder's first file begins where it is: a chain without an end.
+    let mut looped = volume;
+    looped[512..560].fill(0x33);
+    seed("fat_image", "looped", looped)
+}
+
+fn updater() -> Result<()> {
+    let good = encode_record(&Record::default()).map_err(anyhow::Error::msg)?;
+    seed("updater_journal", "valid-idle", &good)?;
+    let text = String::from_utf8(good)?;
+    seed(
+        "updater_journal",
+        "newer-format",
+        text.replace("\"format\":1", "\"format\":2"),
+    )?;
+    let bundle = Bundle {
+        manifest_hash: ManifestHash([0xab; 32]),
+        version: "1.2.3".into(),
+        ..Bundle::default()
+    };
+    let record = Record {
+        state: updater::state::State::Good {
+            slot: ipc::boot_facts::Slot::B,
+            bundle,
+        },
+        last_error: Some("Once.".into()),
+        ..Record::default()
+    };
+    let good = encode_record(&record).map_err(anyhow::Error::msg)?;
+    seed("updater_journal", "valid-good", good)?;
+    seed(
+        "updater_journal",
+        "valid-line",
+        r#"{"format":1,"value":{"unix_s":1780000000,"outcome":"failed","version":"1.2.3","slot":"b","sentence":"No."}}"#,
+    )?;
+    seed(
+        "updater_journal",
+        "valid-channel",
+        r#"{"format":1,"value":{"serial":7,"checked_unix_s":5,"url":"https://updates.example/stable.hearth-channel","available":null}}"#,
+    )?;
+
+    let default = updater::config::DEFAULT;
+    seed("updater_settings", "valid-default", default)?;
+    seed(
+        "updater_settings",
+        "valid-owners",
+        "address = \"https://updates.example/hearth/\"\nname = \"beta\"\nmetered = true\n[quiet_hours]\nfrom = \"22:30\"\nto = \"06:00\"\n",
+    )?;
+    seed(
+        "updater_settings",
+        "valid-address",
+        default.replace("address = \"\"", "address = \"https://updates.example\""),
+    )?;
+    seed(
+        "updater_settings",
+        "not-https",
+        "address = \"http://updates.example\"",
+    )?;
+
+    seed("night", "valid-paris", time_zone(1_780_000_000, 2))?;
+    seed("night", "valid-before-all", time_zone(-5_000_000_000, 2))?;
+    seed("night", "version-1", time_zone(0, 1))?;
+    seed("night", "empty", [])?;
+
+    seed(
+        "prose",
+        "valid-list",
+        "Faster and\nsafer.\n\n- Wi-Fi reconnects\n  after a night\n* <b>smaller</b>\n\nThanks.\r\n\r\n- one",
+    )?;
+    seed("prose", "valid-turned", "\u{202e}gnp.exe\u{7} &amp; <script>\n")?;
+    seed("prose", "blank", "\n\n \t\n")
+}
+
+/// A time, then a TZif file (RFC 9636) with winter and summer.
+fn time_zone(at: i64, version: u8) -> Vec<u8> {
+    let header = |times: u32| {
+        let counts = [0, 0, 0, times, 2, 9].map(u32::to_be_bytes).concat();
+        [&b"TZif"[..], &[b'0' + version], &[0; 15], &counts].concat()
+    };
+    let kinds = [
+        &3600_i32.to_be_bytes()[..],
+        &[0, 0],
+        &7200_i32.to_be_bytes(),
+        &[1, 4],
+    ]
+    .concat();
+    let names = b"CET\0CEST\0";
+    let times = [1_774_746_000_i64, 1_792_890_000].map(i64::to_be_bytes).concat();
+    [
+        &at.to_le_bytes()[..],
+        &header(0),
+        &kinds,
+        names,
+        &header(2),
+        &times,
+        &[1, 0],
+        &kinds,
+        names,
+        b"\nCET-1CEST,M3.5.0,M10.5.0/3\n",
+    ]
+    .concat()
+}
+
+/// Entries of a log of writes: first sector, sectors, flags, bytes of a mark; then data.
+fn write_log() -> Result<()> {
+    let log = |entries: &[([u64; 4], usize)]| {
+        let mut bytes = sector([0x006a_7366_7773_6872, 1, entries.len() as u64, 512]);
+        for (entry, data) in entries {
+            bytes.extend(sector(*entry));
+            bytes.resize(bytes.len() + data, 0x77);
+        }
+        bytes
+    };
+    let (flush, fua, discard, mark) = (1, 2, 4, 8);
+    let all = [
+        ([4, 2, 0, 0], 1024),
+        ([0, 0, flush, 0], 0),
+        ([0, 0, mark, 5], 512),
+        ([8, 100, discard, 0], 0),
+        ([6, 2, flush | fua, 0], 1024),
+    ];
+    seed("write_log", "valid-all", log(&all))?;
+    seed("write_log", "valid-empty", log(&[]))?;
+    seed("write_log", "behind-the-disk", log(&[([2047, 2, 0, 0], 1024)]))?;
+    seed("write_log", "cut", &log(&all)[..2000])
+}
+
+fn sector(words: [u64; 4]) -> Vec<u8> {
+    let mut sector = words.map(u64::to_le_bytes).concat();
+    sector.resize(512, 0);
+    sector
+}
+
 /// The base, `valid-waves`, is written by hand; the channel crate's own tests read it too.
 fn channel_index() -> Result<()> {
     let base = std::fs::read_to_string(Path::new(CORPUS).join("channel_index/valid-waves"))?;
@@ -514,5 +778,9 @@ fn main() -> Result<()> {
     configuration()?;
     provisioner()?;
     bundles()?;
+    containers()?;
+    volumes()?;
+    updater()?;
+    write_log()?;
     web()
 }

@@ -11,11 +11,15 @@ mod boot;
 mod build;
 mod bundles;
 mod channel_index;
+mod container;
 mod disk;
+mod fat;
 pub mod keys;
 pub mod mutate;
 mod provision;
+mod updater;
 mod web;
+mod write_log;
 
 use std::cell::Cell;
 
@@ -23,9 +27,13 @@ pub use boot::{boot_payload, boot_state, command_line, kernel_gzip, modules_load
 pub use build::{board, lock, profile};
 pub use bundles::{bundle_cms, bundle_manifest};
 pub use channel_index::channel_index;
+pub use container::{bundle_container, bundle_payload, chunk_index};
 pub use disk::disk_layout;
+pub use fat::fat_image;
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
+pub use updater::{night, prose, updater_journal, updater_settings};
 pub use web::{web_request, web_store, wizard_form};
+pub use write_log::write_log;
 
 /// A target with its name; the name is also the corpus folder and the cargo-fuzz program.
 pub type Target = (&'static str, fn(&[u8]));
@@ -37,22 +45,31 @@ pub const TARGETS: &[Target] = &[
     ("boot_payload", boot_payload),
     ("boot_state", boot_state),
     ("bundle_cms", bundle_cms),
+    ("bundle_container", bundle_container),
     ("bundle_manifest", bundle_manifest),
+    ("bundle_payload", bundle_payload),
     ("channel_index", channel_index),
+    ("chunk_index", chunk_index),
     ("command_line", command_line),
     ("disk_layout", disk_layout),
     ("ext4", ext4),
     ("facts", facts),
+    ("fat_image", fat_image),
     ("kernel_gzip", kernel_gzip),
     ("lock", lock),
     ("modules_load", modules_load),
+    ("night", night),
     ("profile", profile),
+    ("prose", prose),
     ("redact", redact),
     ("settings", settings),
     ("setup_request", setup_request),
+    ("updater_journal", updater_journal),
+    ("updater_settings", updater_settings),
     ("web_request", web_request),
     ("web_store", web_store),
     ("wizard_form", wizard_form),
+    ("write_log", write_log),
 ];
 
 thread_local! {
