@@ -11,6 +11,7 @@ use ipc::updater::{BUS_NAME, OBJECT};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use zbus::Connection;
+use zbus::fdo::RequestNameFlags;
 
 use crate::service::{Notice, Service};
 
@@ -28,8 +29,13 @@ pub async fn serve(connection: &Connection, service: Service) -> zbus::Result<Jo
     server.at(OBJECT, own).await?;
     server.at(RAUC_OBJECT, rauc).await?;
     let notices = service.notices();
-    connection.request_name(BUS_NAME).await?;
-    connection.request_name(RAUC_BUS_NAME).await?;
+    for name in [BUS_NAME, RAUC_BUS_NAME] {
+        // As RAUC does: no other program can take it away, and after a predecessor whose end the bus has not seen yet it
+        // is ours a moment later.
+        connection
+            .request_name_with_flags(name, RequestNameFlags::empty())
+            .await?;
+    }
     Ok(tokio::spawn(forward(connection.clone(), service, notices)))
 }
 

@@ -1,12 +1,14 @@
 //! `de.pengutronix.rauc.Installer`: names, signatures and meanings as RAUC's documentation has them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipc::updater::Phase;
-use zbus::OwnedVariant;
-use zbus::fdo::{Error, Result};
+use zbus::fdo::{Error, Properties, Result};
+use zbus::names::InterfaceName;
 use zbus::object_server::{InterfaceRef, SignalEmitter};
+use zbus::{OwnedVariant, Variant};
 
 use super::arguments::{Arguments, parse_source};
 use super::own::fdo;
@@ -16,11 +18,27 @@ use crate::error::ServiceError;
 use crate::service::{Notice, Service, Snapshot};
 use crate::state::{InstallOptions, Mark};
 
+/// RAUC's interface.
+const RAUC_INTERFACE: &str = "de.pengutronix.rauc.Installer";
+/// The value of `Operation` while an installation runs.
+const INSTALLING: &str = "installing";
+/// Its value otherwise.
+const IDLE: &str = "idle";
+
 /// The object on the bus.
 pub struct Installer {
     service: Service,
-    /// What `Progress` said last; after an installation it stays.
-    progress: Mutex<(i32, String, i32)>,
+    /// What listeners were told last.
+    told: Mutex<Told>,
+}
+
+/// What listeners were told.
+#[derive(Default)]
+struct Told {
+    /// They know of an installation, and not yet of its end.
+    installing: bool,
+    /// `Progress`; after an installation it stays.
+    progress: (i32, String, i32),
 }
 
 impl Installer {
@@ -28,7 +46,7 @@ impl Installer {
     pub fn new(service: Service) -> Self {
         Self {
             service,
-            progress: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -51,8 +69,29 @@ impl Installer {
         })
     }
 
-    fn set_progress(&self, percent: i32, message: &str) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = (percent, message.into(), 1);
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of an installation, unless that is known.
+    async fn tell_begun(&self, emitter: &SignalEmitter<'_>) -> zbus::Result<()> {
+        if std::mem::replace(&mut self.told().installing, true) {
+            return Ok(());
+        }
+        say(emitter, "Operation", INSTALLING.into()).await?;
+        say(emitter, "LastError", "".into()).await?;
+        self.tell_progress(emitter, 0, "Checking bundle").await
+    }
+
+    async fn tell_progress(
+        &self,
+        emitter: &SignalEmitter<'_>,
+        percent: i32,
+        message: &str,
+    ) -> zbus::Result<()> {
+        let progress = (percent, message.to_owned(), 1);
+        self.told().progress = progress.clone();
+        say(emitter, "Progress", progress.into()).await
     }
 }
 
@@ -121,24 +160,20 @@ impl Installer {
     #[zbus(property)]
     async fn operation(&self) -> Result<String> {
         let phase = self.snapshot().await?.record.state.phase();
-        let installing = matches!(phase, Phase::Downloading | Phase::Verifying);
-        Ok(if installing { "installing" } else { "idle" }.into())
+        Ok(if is_installing(phase) { INSTALLING } else { IDLE }.into())
     }
 
     #[zbus(property)]
     async fn last_error(&self) -> Result<String> {
         let record = self.snapshot().await?.record;
         // While a source is asked again there is a last error too, and no installation has failed yet.
-        let over = !matches!(record.state.phase(), Phase::Downloading | Phase::Verifying);
+        let over = !is_installing(record.state.phase());
         Ok(record.last_error.filter(|_| over).unwrap_or_default())
     }
 
     #[zbus(property)]
     async fn progress(&self) -> (i32, String, i32) {
-        self.progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.told().progress.clone()
     }
 
     #[zbus(property)]
@@ -160,7 +195,8 @@ impl Installer {
     async fn completed(emitter: &SignalEmitter<'_>, result: i32) -> zbus::Result<()>;
 }
 
-/// Tells listeners. RAUC's own clients take `Completed` for the end and read nothing after it, so it comes last.
+/// Tells listeners. RAUC's own clients print every change that they hear of, so each is told once and progress only rises;
+/// and they take `Completed` for the end and read nothing after it, so it comes last.
 pub(super) async fn tell(
     object: &InterfaceRef<Installer>,
     service: &Service,
@@ -168,49 +204,58 @@ pub(super) async fn tell(
 ) -> zbus::Result<()> {
     let emitter = object.signal_emitter();
     let rauc = object.get().await;
-    match notice {
-        Notice::Changed => {
-            let phase = match service.snapshot().await {
-                Ok(snapshot) => snapshot.record.state.phase(),
-                Err(_) => return Ok(()),
-            };
-            if phase == Phase::Downloading && service.progress().is_some_and(|p| p.total_bytes == 0) {
-                rauc.set_progress(0, "Checking bundle");
-                rauc.progress_changed(emitter).await?;
-            }
-            rauc.operation_changed(emitter).await?;
-            rauc.last_error_changed(emitter).await
+    if let Notice::Completed { ok, sentence } = notice {
+        // A quick one is over before its beginning is told.
+        rauc.tell_begun(emitter).await?;
+        let (result, message, error) = match ok {
+            true => (0, "Installing done.", ""),
+            false => (1, "Installing failed.", sentence.as_str()),
+        };
+        rauc.tell_progress(emitter, 100, message).await?;
+        if !error.is_empty() {
+            say(emitter, "LastError", error.into()).await?;
         }
-        Notice::Progress => {
-            let progress = service.progress().unwrap_or_default();
-            let verifying = match service.snapshot().await {
-                Ok(snapshot) => snapshot.record.state.phase() == Phase::Verifying,
-                Err(_) => false,
-            };
-            let (from, to, message) = if verifying {
-                (80, 99, "Reading back")
-            } else {
-                (10, 80, "Updating slots")
-            };
-            let share =
-                u128::from(progress.done_bytes) * (to - from) / u128::from(progress.total_bytes.max(1));
-            let percent = i32::try_from(from + share.min(to - from)).unwrap_or(100);
-            rauc.set_progress(percent, message);
-            rauc.progress_changed(emitter).await
-        }
-        Notice::Completed { ok, .. } => {
-            rauc.set_progress(
-                100,
-                if *ok {
-                    "Installing done."
-                } else {
-                    "Installing failed."
-                },
-            );
-            rauc.progress_changed(emitter).await?;
-            rauc.last_error_changed(emitter).await?;
-            rauc.operation_changed(emitter).await?;
-            Installer::completed(emitter, i32::from(!ok)).await
-        }
+        say(emitter, "Operation", IDLE.into()).await?;
+        rauc.told().installing = false;
+        return Installer::completed(emitter, result).await;
     }
+    // What is heard of an installation that is over belongs to its `Completed`, which is on its way.
+    let phase = match service.snapshot().await {
+        Ok(snapshot) if is_installing(snapshot.record.state.phase()) => snapshot.record.state.phase(),
+        _ => return Ok(()),
+    };
+    rauc.tell_begun(emitter).await?;
+    let progress = service.progress().unwrap_or_default();
+    if *notice == Notice::Changed || progress.total_bytes == 0 {
+        return Ok(());
+    }
+    let (from, to, message) = if phase == Phase::Verifying {
+        (80, 99, "Reading back")
+    } else {
+        (10, 80, "Updating slots")
+    };
+    let share = u128::from(progress.done_bytes) * (to - from) / u128::from(progress.total_bytes);
+    let percent = i32::try_from(from + share.min(to - from)).unwrap_or(100);
+    let said = rauc.told().progress.clone();
+    if percent > said.0 || (percent == said.0 && message != said.1) {
+        rauc.tell_progress(emitter, percent, message).await?;
+    }
+    Ok(())
+}
+
+/// Tells one property: what it was when the notice came, whatever it is by now.
+async fn say(emitter: &SignalEmitter<'_>, property: &str, value: Variant<'_>) -> zbus::Result<()> {
+    let interface = InterfaceName::try_from(RAUC_INTERFACE)?;
+    Properties::properties_changed(
+        emitter,
+        interface,
+        HashMap::from([(property, value)]),
+        Cow::Borrowed(&[]),
+    )
+    .await
+}
+
+/// RAUC knows two operations of a service: this and none.
+fn is_installing(phase: Phase) -> bool {
+    matches!(phase, Phase::Downloading | Phase::Verifying)
 }

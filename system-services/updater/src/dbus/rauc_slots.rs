@@ -119,8 +119,13 @@ fn boot_slot(snapshot: &Snapshot, slot: Slot) -> Dict {
 fn content(builder: Builder, snapshot: &Snapshot, slot: Slot, class: &str) -> Builder {
     let around = &snapshot.around;
     let note = snapshot.record.note(slot_of_record(slot));
-    let complete = around.boot.slot(slot).complete();
-    let builder = builder.put("status", if complete { "ok" } else { "pending" });
+    // Of a slot that nothing was ever installed into, RAUC says no status either.
+    let known = note.bundle.is_some() || slot == around.running.slot();
+    let status = match around.boot.slot(slot).complete() {
+        false => Some("pending"),
+        true => known.then_some("ok"),
+    };
+    let builder = builder.put_some("status", status);
     let builder = match &note.bundle {
         Some(bundle) => builder
             .put("bundle.compatible", bundle.compatible.clone())
@@ -194,11 +199,16 @@ pub fn bundle_info(info: &BundleInfo) -> Dict {
         .collect();
     Builder::default()
         .put("manifest-hash", info.manifest_hash.to_string())
-        .put("update", variants(update.0))
-        .put("bundle", variants(bundle.0))
-        .put("images", images)
-        .put("meta", meta)
+        .put("update", nested(variants(update.0)))
+        .put("bundle", nested(variants(bundle.0)))
+        .put("images", nested(images))
+        .put("meta", nested(meta))
         .0
+}
+
+/// RAUC's service has these groups in a variant of their own, within that of the dictionary.
+fn nested(group: impl Into<Variant<'static>>) -> Variant<'static> {
+    Variant::Variant(Box::new(group.into()))
 }
 
 fn variants(dict: Dict) -> HashMap<String, Variant<'static>> {
