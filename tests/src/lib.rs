@@ -3,10 +3,14 @@
 //! This library holds what the tests in `end_to_end/` share. They use public doors only: the disk image, the serial console,
 //! HTTP. What they need is made by `cargo xtask test`, which names it in the environment; a test that lacks it fails.
 
+pub mod appliance;
+pub mod bounded;
 pub mod browser;
 pub mod disk;
+pub mod hawkbit;
 pub mod http;
 pub mod machine;
+pub mod private_bus;
 pub mod random;
 pub mod rauc;
 pub mod replay;

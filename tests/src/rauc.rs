@@ -1,5 +1,7 @@
 //! The real `rauc` as an oracle for our own bundles, in two versions, without installing it.
 
+pub mod interface;
+mod ours;
 mod pki;
 mod root;
 
@@ -10,6 +12,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+pub use ours::OurBundle;
 pub use pki::{KeyKind, Pki, Purpose, tests_pki, tests_pki_for};
 pub use root::{Recipe, Root};
 
