@@ -32,7 +32,7 @@ impl Record {
             actions.push(Action::Finish { ok: false, sentence });
         }
         let next = Self {
-            state: State::Idle,
+            state: self.given_up(around),
             ..self.clone()
         };
         Ok((next, actions))

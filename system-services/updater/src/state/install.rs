@@ -5,8 +5,8 @@ use ipc::updater::{Outcome, When};
 use ipc::updater_version::Version;
 
 use super::{
-    Action, Activation, Bundle, InstallOptions, MAX_ATTEMPTS, Record, Refused, SlotNote, State, Stepped,
-    Surroundings, Trial, slot_of_boot,
+    Action, Activation, Bundle, InstallOptions, MAX_ATTEMPTS, Record, Refused, Resting, SlotNote, State,
+    Stepped, Surroundings, Trial, slot_of_boot,
 };
 use crate::engine::{BundleInfo, EngineErrorKind, Source, Written};
 
@@ -67,6 +67,7 @@ impl Record {
                 target: around.other_slot(),
                 bundle: None,
                 attempts: 0,
+                before: Resting::from(&self.state),
             },
             last_error: None,
             ..self.clone()
@@ -149,6 +150,7 @@ impl Record {
             target,
             bundle: None,
             attempts,
+            ..
         } = &self.state
         else {
             return Err(self.too_late());
@@ -164,6 +166,8 @@ impl Record {
                 target: *target,
                 bundle: Some(bundle.clone()),
                 attempts: *attempts,
+                // From here on the other slot changes.
+                before: Resting::Idle,
             },
             ..self.clone()
         };
@@ -340,6 +344,19 @@ impl Record {
         }
     }
 
+    /// The state after an installation that came to nothing: where it began, as long as it touched no slot.
+    pub(super) fn given_up(&self, around: &Surroundings) -> State {
+        match &self.state {
+            State::Downloading {
+                bundle: None,
+                target,
+                before,
+                ..
+            } if *target != around.running_slot() => before.clone().into(),
+            _ => State::Idle,
+        }
+    }
+
     /// The installation came to nothing. The slot stays incomplete; the next installation keeps the blocks that are right.
     pub(super) fn failed_install(&self, sentence: String, around: &Surroundings) -> (Self, Vec<Action>) {
         let (bundle, target) = match &self.state {
@@ -349,7 +366,7 @@ impl Record {
         };
         let entry = around.entry(Outcome::Failed, bundle, target, sentence.clone());
         let next = Self {
-            state: State::Idle,
+            state: self.given_up(around),
             last_error: Some(sentence.clone()),
             ..self.clone()
         };

@@ -11,6 +11,7 @@
 mod boot;
 mod hand;
 mod install;
+mod resting;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -24,6 +25,7 @@ use thiserror::Error;
 
 use crate::engine::{BundleInfo, EngineErrorKind, ManifestHash, Source, Written};
 
+pub use resting::Resting;
 pub use words::Mark;
 
 /// Bundles that failed, at most; the oldest is forgotten first.
@@ -168,6 +170,9 @@ pub enum State {
         bundle: Option<Bundle>,
         /// Times that the source did not answer.
         attempts: u32,
+        /// Where it began: a bundle that is not taken leads back there, with the reason of a rollback.
+        #[serde(default)]
+        before: Resting,
     },
     /// What was written is read back.
     Verifying {

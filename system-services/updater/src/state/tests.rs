@@ -68,6 +68,8 @@ struct World {
     /// Actions until the power goes.
     cut: Option<usize>,
     history: Vec<Outcome>,
+    /// The state in which the installation under way began.
+    rested: State,
 }
 
 impl World {
@@ -93,6 +95,7 @@ impl World {
             read_back: false,
             cut: None,
             history: vec![],
+            rested: State::Idle,
         };
         world.boot();
         world.settle();
@@ -174,9 +177,11 @@ impl World {
         if self.running.is_none() {
             return;
         }
+        let booted = matches!(event, Event::BootObserved);
         let Ok((next, actions)) = self.memory.step(event, &self.around()) else {
             return;
         };
+        self.check_rest(&next.state, booted);
         if next != self.memory {
             assert!(
                 matches!(actions.first(), Some(Action::Persist(_))),
@@ -196,6 +201,24 @@ impl World {
             if self.running.is_none() {
                 return self.boot();
             }
+        }
+    }
+
+    /// A bundle that is not taken leads back to where the box rested.
+    fn check_rest(&mut self, next: &State, booted: bool) {
+        let checked = |state: &State| matches!(state, State::Downloading { bundle: None, .. });
+        match (checked(&self.memory.state), checked(next)) {
+            // A system that waited for the night is given up.
+            (false, true) => {
+                self.rested = match &self.memory.state {
+                    State::Staged { .. } => State::Idle,
+                    resting => resting.clone(),
+                };
+            }
+            (true, false) if !booted && !matches!(next, State::Downloading { .. }) => {
+                assert_eq!(*next, self.rested);
+            }
+            _ => {}
         }
     }
 
@@ -558,6 +581,10 @@ fn every_way_to_fail_ends_on_the_old_system_with_a_reason_and_is_not_tried_again
             !world.boot_state().slot(BootSlot::B).bootable(),
             "a refused bundle changes no slot"
         );
+        let State::RolledBack { reason, .. } = &world.memory.state else {
+            panic!("{content:?}: {:?}", world.memory.state)
+        };
+        assert!(reason.contains(says), "the reason stays: {reason}");
     }
 }
 
@@ -952,4 +979,59 @@ fn a_new_system_that_is_cancelled_or_marked_bad_is_no_fallback() {
     world.happen(Happens::Mark(Mark::Bad, A));
     assert!(!world.boot_state().slot(BootSlot::A).good());
     assert_eq!(world.boot_state().primary(), BootSlot::B);
+}
+
+#[test]
+fn a_bundle_that_is_not_taken_leaves_the_box_where_it_rested_also_over_a_cut() {
+    for resting in [Phase::Good, Phase::RolledBack] {
+        let content = if resting == Phase::Good {
+            Content::Well
+        } else {
+            Content::Sick
+        };
+        for end in [
+            Some(Event::Cancelled),
+            Some(Event::Interrupted {
+                kind: EngineErrorKind::Refused,
+                sentence: "The bundle is damaged.".into(),
+            }),
+            Some(Event::BundleChecked(BundleInfo::default())),
+            None,
+        ] {
+            let mut world = updated_to(content, When::Now);
+            let before = world.memory.state.clone();
+            assert_eq!(before.phase(), resting);
+            world.happen(Happens::Install(Content::Well, When::Now, false));
+            assert_eq!(world.memory.state.phase(), Phase::Downloading);
+            // The plug is pulled while the bundle is checked.
+            world.boot();
+            world.work(None);
+            match end {
+                Some(event) => world.step(event),
+                // No answer, until it is given up.
+                None => {
+                    for _ in 0..=2 * MAX_ATTEMPTS {
+                        world.work(Some(EngineErrorKind::Unreachable));
+                    }
+                }
+            }
+            assert_eq!(world.memory.state, before);
+            assert_eq!(world.disk, world.memory);
+        }
+    }
+}
+
+#[test]
+fn a_bundle_that_was_taken_and_failed_later_leaves_nothing_of_the_state_before() {
+    let mut world = updated_to(Content::Sick, When::Now);
+    world.happen(Happens::Install(Content::Well, When::Now, false));
+    world.work(None);
+    assert_eq!(world.jobs, [Job::Stream]);
+    world.work(Some(EngineErrorKind::Storage));
+    assert_eq!(
+        world.memory.state,
+        State::Idle,
+        "the slot of which it told is written over"
+    );
+    assert!(world.memory.last_error.is_some());
 }

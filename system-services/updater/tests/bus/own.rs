@@ -78,7 +78,12 @@ async fn a_system_whose_units_fail_is_left_with_the_reason_and_not_installed_aga
     assert!(reason.contains("hearth-web.service is failed"), "{reason}");
 
     install(&hearth, now()).await.unwrap();
-    let status = hearth.until_phase(Phase::Idle).await;
+    let status = hearth.until_phase(Phase::RolledBack).await;
+    assert_eq!(
+        status.reason.as_ref(),
+        Some(&reason),
+        "a refused retry does not forget it"
+    );
     let error = status.last_error.unwrap();
     assert!(
         error.contains("failed here before") && error.contains(&reason),
@@ -191,8 +196,10 @@ async fn what_is_wrong_with_a_call_or_a_bundle_is_said() {
         hearth.boot_state().slot(Slot::B).complete(),
         "a refused bundle costs no slot"
     );
-    let (wire, _) = hearth.call("Rollback", &()).await.unwrap_err();
-    assert_eq!(wire, WireError::NotNow);
+    for back in ["Rollback", "Downgrade"] {
+        let (wire, _) = hearth.call(back, &()).await.unwrap_err();
+        assert_eq!(wire, WireError::NotNow);
+    }
     let (wire, text) = hearth.call("Mark", &("good", "other")).await.unwrap_err();
     assert_eq!(wire, WireError::NotNow);
     assert!(text.contains("Activate it"), "{text}");
