@@ -1,7 +1,7 @@
 //! The seam to what reads bundles and writes slots.
 //!
 //! The service owns states, boot state and journal; an [`Engine`] owns bytes. Its calls block and run on a thread of their
-//! own, one at a time. It never touches the boot state: the service marked the slot incomplete before [`Engine::stream`],
+//! own, one at a time; an [`Engine::estimate`] that was told to stop may still end beside the next. It never touches the boot state: the service marked the slot incomplete before [`Engine::stream`],
 //! and marks it complete after [`Engine::read_back`].
 
 use std::collections::BTreeMap;
@@ -290,6 +290,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Brings every image of the bundle onto the partitions of the slot and flushes them. What is there already is kept
     /// (blocks are known by their content), so that a call after a cut goes on where the last one was.
     fn stream(&self, job: &Job, observer: &dyn Observer) -> Result<Written, EngineError>;
+
+    /// Bytes that [`Engine::stream`] would fetch from the source now: of the bundle what neither slot has, and the tables
+    /// around it. Fetches those tables, writes nothing, and takes its time so that nobody notices. Another bundle than
+    /// `hash` at the source is refused.
+    fn estimate(
+        &self,
+        source: &Source,
+        access: &Access,
+        hash: ManifestHash,
+        observer: &dyn Observer,
+    ) -> Result<u64, EngineError>;
 
     /// Reads back from the medium what [`Engine::stream`] wrote, and compares.
     fn read_back(&self, job: &Job, written: &Written, observer: &dyn Observer) -> Result<(), EngineError>;

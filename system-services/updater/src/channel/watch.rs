@@ -1,9 +1,9 @@
 //! What is remembered between two looks at a channel, and what it means for the updater: pure.
 
-use channel::UnixTime;
 use channel::schedule::{
     Conditions, Next, Now, PollState, QuietHours, State, Update, UpdatePolicy, what_now,
 };
+use channel::{ChannelName, UnixTime};
 use ipc::updater::Available;
 use ipc::updater_version::Version;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,15 @@ pub struct Offer {
     pub critical: bool,
 }
 
+/// A release of which is not known how much of it this box lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmeasured {
+    /// Address of the bundle.
+    pub source: String,
+    /// Which one.
+    pub hash: ManifestHash,
+}
+
 /// An installation that the updater began by itself.
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
@@ -67,9 +76,14 @@ pub struct View {
 pub struct Watch {
     poll: PollState,
     url: Option<String>,
+    name: Option<ChannelName>,
     known: Option<Known>,
     offer: Option<Offer>,
     attempt: Option<Attempt>,
+    /// What could not be measured, and when it may be tried again.
+    unmeasured: Option<(ManifestHash, u64)>,
+    /// A slot was written in this run of the updater: what was measured before it is not so any more.
+    slots_changed: bool,
     problem: Option<String>,
     error: Option<String>,
 }
@@ -80,9 +94,12 @@ impl Watch {
         Self {
             poll: PollState::new(seed, since_boot_s),
             url: None,
+            name: None,
             known: None,
             offer: None,
             attempt: None,
+            unmeasured: None,
+            slots_changed: false,
             problem: None,
             error: None,
         }
@@ -97,12 +114,21 @@ impl Watch {
         }
         (self.known, self.offer, self.error) = (None, None, None);
         self.url = url;
+        self.name = Some(chosen.choice.name.clone());
         true
     }
 
-    /// What was known of the channel before this run.
+    /// What was known of the channel before.
     pub fn remember(&mut self, known: Option<Known>) {
         self.known = known;
+        if self.slots_changed {
+            self.forget_size();
+        }
+    }
+
+    /// What is known now, and of which channel: to be kept over restarts.
+    pub fn to_keep(&self) -> Option<(ChannelName, Known)> {
+        self.name.clone().zip(self.known.clone())
     }
 
     /// The highest serial so far.
@@ -110,9 +136,19 @@ impl Watch {
         self.known.as_ref().map(|known| known.serial)
     }
 
+    /// What was measured of a release stays known when a newer index has it too.
+    pub fn complete(&self, fresh: &mut Known) {
+        if let (Some(old), Some(new)) = (self.available(), &mut fresh.available)
+            && old.manifest_hash == new.manifest_hash
+        {
+            new.download_bytes = new.download_bytes.or(old.download_bytes);
+        }
+    }
+
     /// An index was read.
-    pub fn answered(&mut self, answer: Answer, since_boot_s: u64) {
+    pub fn answered(&mut self, mut answer: Answer, since_boot_s: u64) {
         self.poll = self.poll.polled(true, since_boot_s);
+        self.complete(&mut answer.known);
         self.known = Some(answer.known);
         self.offer = answer.offer;
         self.error = answer.remark;
@@ -188,6 +224,49 @@ impl Watch {
             count: 0,
             not_before_s: u64::MAX,
         });
+    }
+
+    fn available(&self) -> Option<&Available> {
+        self.known.as_ref()?.available.as_ref()
+    }
+
+    /// What is shown as available and was not measured yet, unless that failed a short while ago.
+    pub fn unmeasured(&self, record: &Record, version: &str, since_boot_s: u64) -> Option<Unmeasured> {
+        let available = self.view(record, version).available?;
+        let hash: ManifestHash = available.manifest_hash.parse().ok()?;
+        let too_soon = self
+            .unmeasured
+            .is_some_and(|(failed, not_before_s)| failed == hash && since_boot_s < not_before_s);
+        (available.download_bytes.is_none() && !too_soon).then_some(Unmeasured {
+            source: available.source,
+            hash,
+        })
+    }
+
+    /// So much of `hash` would be downloaded; says whether that is worth keeping.
+    pub fn measured(&mut self, hash: ManifestHash, bytes: u64) -> bool {
+        let available = self.known.as_mut().and_then(|known| known.available.as_mut());
+        let Some(available) = available.filter(|known| known.manifest_hash == hash.to_string()) else {
+            return false;
+        };
+        available.download_bytes = Some(bytes);
+        true
+    }
+
+    /// It could not be measured: not again for some hours.
+    pub fn not_measured(&mut self, hash: ManifestHash, since_boot_s: u64) {
+        self.unmeasured = Some((hash, since_boot_s.saturating_add(AGAIN_S)));
+    }
+
+    /// A slot is about to be written; says whether something is known no more.
+    pub fn slots_change(&mut self) -> bool {
+        self.slots_changed = true;
+        self.forget_size()
+    }
+
+    fn forget_size(&mut self) -> bool {
+        let available = self.known.as_mut().and_then(|known| known.available.as_mut());
+        available.is_some_and(|available| available.download_bytes.take().is_some())
     }
 
     /// For people, beside the updater's record and the version that runs.

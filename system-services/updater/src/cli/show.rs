@@ -80,6 +80,11 @@ pub fn channel(status: &Status) -> String {
     let mut text = String::new();
     if let Some(new) = &status.available {
         let _ = writeln!(text, "available: version {} ({})", new.version, new.channel);
+        let total = megabytes(new.size_bytes);
+        let _ = match new.download_bytes {
+            Some(part) => writeln!(text, "to download: about {} of {total} MB", megabytes(part)),
+            None => writeln!(text, "to download: at most {total} MB"),
+        };
         if let Some(reason) = &new.failed_before {
             let _ = writeln!(text, "it was tried on this box before: {reason}");
         }
@@ -104,10 +109,6 @@ pub fn history(entries: &[HistoryEntry]) -> String {
 
 /// `312.0 of 400.0 MB, 41.5 MB fetched, 2 min left`.
 fn line(progress: &Progress) -> String {
-    let megabytes = |bytes: u64| {
-        let tenths = bytes / 100_000;
-        format!("{}.{}", tenths / 10, tenths % 10)
-    };
     let left = match progress.seconds_left {
         None => String::new(),
         Some(seconds) if seconds < 100 => format!(", {seconds} s left"),
@@ -119,6 +120,11 @@ fn line(progress: &Progress) -> String {
         megabytes(progress.total_bytes),
         megabytes(progress.fetched_bytes)
     )
+}
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes / 100_000;
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 /// One line that is written over, on a terminal; elsewhere nothing until the end.

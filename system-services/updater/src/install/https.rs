@@ -178,6 +178,12 @@ impl Https {
         self.fetched.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the ranges that were announced so far, whether they were read or not.
+    pub fn announced(&self) -> u64 {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.announced.iter().map(|range| range.end - range.start).sum()
+    }
+
     fn open_stream(&self, range: Range<u64>) -> Result<Stream, HttpsError> {
         let text = format!("bytes={}-{}", range.start, range.end - 1);
         let response = request(&self.agent, &self.options, &text, self.validator.as_deref())?;

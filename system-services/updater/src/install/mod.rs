@@ -1,7 +1,9 @@
 //! Reads bundles and writes the inactive slot: the real [`Engine`].
 
+mod at_hand;
 mod blame;
 pub mod devices;
+mod estimate;
 pub mod https;
 pub mod open;
 mod slot_file;
@@ -20,12 +22,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use boot_state::{Inactive, Running};
-use bundle::chunks::{self, ChunkIndex, ExecuteError, IndexLimits, Plan, Seeds, Target as _};
+use bundle::chunks::{self, ChunkIndex, ExecuteError, IndexLimits, Target as _};
 use bundle::manifest::{FileName, Format, Image};
-use bundle::source::{ReadAt, Sequential};
+use bundle::source::ReadAt;
 use os_io::root::Root;
 use ring::digest::{Context, SHA256};
 
+use at_hand::{AtHand, Pace};
 use devices::{Active, CLASSES, DeviceError, Target};
 use open::{Opened, chain, damaged, open, reading, refused, sentence};
 use slot_file::{Medium, Region, SlotFile, hash_medium};
@@ -37,8 +40,6 @@ use crate::engine::{
 
 /// Ending of an image's chunk index in a bundle.
 const CHUNKS: &str = ".chunks";
-/// A slot is scanned this far behind the end of the wanted image: older images may have been longer.
-const SCAN_MORE: u64 = 16 << 20;
 /// Copied at once where there is no index.
 const PIECE: usize = 256 * 1024;
 
@@ -76,6 +77,18 @@ impl Engine for SlotEngine {
 
     fn stream(&self, job: &Job, observer: &dyn Observer) -> Result<Written, EngineError> {
         stoppable(observer, |stop| self.stream_images(job, observer, stop))
+    }
+
+    fn estimate(
+        &self,
+        source: &Source,
+        access: &Access,
+        hash: ManifestHash,
+        observer: &dyn Observer,
+    ) -> Result<u64, EngineError> {
+        stoppable(observer, |stop| {
+            self.lacking((source, access), hash, observer, stop)
+        })
     }
 
     fn read_back(&self, job: &Job, written: &Written, observer: &dyn Observer) -> Result<(), EngineError> {
@@ -118,6 +131,11 @@ impl Engine for SlotEngine {
         }
         Ok(())
     }
+}
+
+/// Somebody put another one there.
+fn another_bundle() -> EngineError {
+    refused("The bundle was replaced by another one meanwhile; ask for the update again.")
 }
 
 /// Runs what may wait for a network; such a wait ends soon after the observer says so.
@@ -265,9 +283,7 @@ impl SlotEngine {
     ) -> Result<Written, EngineError> {
         let opened = open(&self.root, &job.source, &job.access, stop)?;
         if ManifestHash(opened.bundle.manifest_hash()) != job.manifest_hash {
-            return Err(refused(
-                "The bundle was replaced by another one meanwhile; ask for the update again.",
-            ));
+            return Err(another_bundle());
         }
         let target = self.target(job.target)?;
         let active = Active::find(&self.root, &self.disk, self.running).map_err(device)?;
@@ -338,27 +354,9 @@ impl SlotEngine {
             .map_err(|e| refused(sentence("The bundle is refused", &e)))?;
         match &place.chunks {
             Some(wanted) => {
-                let limit = wanted.image_size() + SCAN_MORE;
-                let scan = |e: io::Error| storage("the slots cannot be read", Some(e.into()));
-                let again = target
-                    .open_for_reading(place.class)
-                    .ok_or_else(no_partition)?
-                    .map_err(device)?;
-                let old = Region::new(again, limit).map_err(scan)?;
-                let running = active
-                    .open(place.class)
-                    .ok_or_else(no_partition)?
-                    .map_err(device)?;
-                let running = Region::new(running, limit).map_err(scan)?;
-                let mut seeds = Seeds::new(wanted);
-                // Damaged blocks of a slot are no reason to give up: what is found before them is still of use.
-                let scanned = seeds
-                    .scan_seed(wanted, 0, Sequential::new(&running))
-                    .and_then(|()| seeds.scan_target(wanted, Sequential::new(&old)));
-                if let Err(error) = scanned {
-                    tracing::warn!(%error, class = place.class, "a slot cannot be read whole; more is downloaded");
-                }
-                let plan = Plan::new(wanted, &seeds);
+                let slots = (target, active);
+                let AtHand { plan, running } =
+                    at_hand::scan(wanted, place.class, slots, Pace::Swift, meter.observer)?;
                 tracing::info!(class = place.class, totals = ?plan.totals(), "planned");
                 let done = chunks::execute(&plan, wanted, file, &[&running], &image, &mut |p| {
                     meter.report(p.done, p.fetched)

@@ -215,13 +215,60 @@ fn only_what_neither_slot_has_comes_over_the_network() {
         ..Access::default()
     };
     let job = b.job(Source::Https(server.url("/update.raucb")), access);
+    let hash = job.manifest_hash;
+    let estimate = |watch: &Watch| b.engine.estimate(&job.source, &job.access, hash, watch);
+    let untouched = b.partition(6, PARTITION as usize);
+    let before = server.sent();
+    let expected = estimate(&Watch::default()).unwrap();
+    let asked = server.sent() - before;
+    assert!(asked < 40_000, "{asked} bytes were sent to find out");
+    assert!(b.partition(6, PARTITION as usize) == untouched);
     let before = server.sent();
     let watch = Watch::default();
     let written = b.install(&job, &watch).unwrap();
     assert!(b.partition(6, new.len()) == new && b.partition(4, boot.len()) == boot);
     let sent = server.sent() - before;
+    assert_eq!(expected, sent, "what was told before is what came");
+    let again = estimate(&Watch::default()).unwrap();
+    // Of each image the last chunk: in the slot it does not end where the image ends.
+    assert!(again < 100_000, "everything is there now: {again}");
     assert_eq!(written.fetched_bytes, sent, "what is reported is what was sent");
     assert!(sent < 250_000, "{sent} bytes were sent for 100 kB of news");
+}
+
+#[test]
+fn an_estimate_is_of_one_bundle_only_and_ends_when_it_is_told_to() {
+    struct Stopped;
+    impl Observer for Stopped {
+        fn progressed(&self, _: EngineProgress) {}
+        fn should_stop(&self) -> bool {
+            true
+        }
+    }
+    let b = Appliance::new();
+    let (root, boot) = (noise(1, 2 << 20), noise(2, 1 << 20));
+    b.put(5, &root[..1 << 20]);
+    let none = Access::default();
+    for indexed in [true, false] {
+        b.bundle(&[("rootfs", &root), ("boot", &boot)], indexed);
+        let hash = b.engine.inspect(&file(), &none).unwrap().manifest_hash;
+        let bytes = b
+            .engine
+            .estimate(&file(), &none, hash, &Watch::default())
+            .unwrap();
+        if indexed {
+            assert!((2 << 20..2_200_000).contains(&bytes), "{bytes}");
+        } else {
+            assert_eq!(bytes, 3 << 20, "without an index all of it comes");
+        }
+        if indexed {
+            let error = b.engine.estimate(&file(), &none, hash, &Stopped).unwrap_err();
+            assert_eq!(error.kind, EngineErrorKind::Stopped);
+        }
+        let other = ManifestHash([7; 32]);
+        let error = b.engine.estimate(&file(), &none, other, &Watch::default());
+        assert_eq!(error.unwrap_err().kind, EngineErrorKind::Refused);
+    }
 }
 
 #[test]

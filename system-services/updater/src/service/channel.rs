@@ -13,9 +13,10 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::estimate::Estimates;
 use super::{Notice, Service, blocking, lock};
 use crate::channel::look::{Answer, ThisBox, look, under_way_by_itself};
-use crate::channel::watch::Offer;
+use crate::channel::watch::{Offer, Unmeasured};
 use crate::channel::{Chosen, TRANSACTION, View, Watch};
 use crate::engine::{Access, EngineError, EngineErrorKind, ManifestHash, Source};
 use crate::error::{ServiceError, chain};
@@ -29,8 +30,10 @@ const MAX_SETTINGS: u64 = 64 * 1024;
 /// What the service keeps for the channel.
 pub(super) struct Desk {
     watch: Mutex<Watch>,
-    /// One look at a time.
+    /// One look at a time; whoever keeps what is known of a channel holds it too.
     looking: AsyncMutex<()>,
+    /// Measuring what would be downloaded.
+    pub(super) estimates: Estimates,
 }
 
 impl Desk {
@@ -43,6 +46,7 @@ impl Desk {
         Self {
             watch: Mutex::new(Watch::new(seed, host::uptime().as_secs())),
             looking: AsyncMutex::default(),
+            estimates: Estimates::default(),
         }
     }
 }
@@ -123,7 +127,7 @@ impl Service {
             }
             (Action::Download, Some(offer)) => self.begin(&offer, now.since_boot_s).await,
             // The machine restarts what is staged.
-            _ => {}
+            _ => self.measure_available(&chosen, now.since_boot_s).await,
         }
         Duration::from_secs(next.again_in_s)
     }
@@ -184,13 +188,59 @@ impl Service {
     }
 
     /// Nothing is done because of an index whose serial could be forgotten.
-    async fn keep(&self, chosen: &Chosen, answer: Answer) -> Result<Answer, ServiceError> {
+    async fn keep(&self, chosen: &Chosen, mut answer: Answer) -> Result<Answer, ServiceError> {
         let (this, name) = (self.clone(), chosen.choice.name.clone());
+        lock(&self.shared.channel.watch).complete(&mut answer.known);
         let work = move || {
             this.shared.journal.keep_channel(name.as_str(), &answer.known)?;
             Ok(answer)
         };
         blocking("writing the journal", work).await?
+    }
+
+    /// Keeps what is known of the channel now.
+    async fn keep_known(&self) {
+        let _no_look_meanwhile = self.shared.channel.looking.lock().await;
+        let Some((name, known)) = lock(&self.shared.channel.watch).to_keep() else {
+            return;
+        };
+        let this = self.clone();
+        let work = move || this.shared.journal.keep_channel(name.as_str(), &known);
+        let kept = blocking("writing the journal", work).await;
+        if let Err(error) = kept.and_then(|kept| Ok(kept?)) {
+            tracing::error!("{}", chain(&error));
+        }
+    }
+
+    /// A slot is about to be written: what was measured is not so any more.
+    pub(super) fn slots_change(&self) {
+        if lock(&self.shared.channel.watch).slots_change() {
+            let this = self.clone();
+            // Not awaited: who looks at the channel may wait for the record, which the caller holds.
+            tokio::spawn(async move { this.keep_known().await });
+        }
+    }
+
+    /// What is available and was not measured yet, if it may be asked for now.
+    pub(super) fn unmeasured(&self, record: &Record, since_boot_s: u64) -> Option<Unmeasured> {
+        lock(&self.shared.channel.watch).unmeasured(record, &self.shared.facts.version, since_boot_s)
+    }
+
+    /// What came of measuring it.
+    pub(super) async fn measured(&self, hash: ManifestHash, bytes: Option<u64>) {
+        let keep = {
+            let mut watch = lock(&self.shared.channel.watch);
+            match bytes {
+                Some(bytes) => watch.measured(hash, bytes),
+                None => {
+                    watch.not_measured(hash, host::uptime().as_secs());
+                    false
+                }
+            }
+        };
+        if keep {
+            self.keep_known().await;
+        }
     }
 
     /// A release that was stopped is given up, unless a person said when it is to start.

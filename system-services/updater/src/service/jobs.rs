@@ -128,6 +128,7 @@ impl Service {
                 }
             }
         };
+        shared.channel.estimates.stop();
         let (number, stop) = shared.jobs.begin();
         *lock(&shared.progress) = Some(Progress::default());
         let this = self.clone();

@@ -1,6 +1,7 @@
 //! The service between bus, disk and engine: asks the machine, carries out its orders, answers.
 
 mod channel;
+mod estimate;
 mod jobs;
 mod status;
 
@@ -189,6 +190,7 @@ impl Service {
 
     /// Looks at a bundle without installing it.
     pub async fn inspect(&self, source: Source, access: Access) -> Result<BundleInfo, ServiceError> {
+        self.shared.channel.estimates.stop();
         let Some(_one_at_a_time) = self.shared.jobs.try_engine() else {
             return Err(Refused::Installing {
                 version: String::new(),
@@ -312,6 +314,9 @@ impl Service {
             | Action::Activate(_)
             | Action::Withdraw(_)
             | Action::MarkBad(_) => {
+                if let Action::BeginInstall(_) = action {
+                    self.slots_change();
+                }
                 let this = self.clone();
                 blocking("writing the boot state", move || this.write_boot_state(&action)).await??;
             }

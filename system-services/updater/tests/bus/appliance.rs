@@ -389,3 +389,11 @@ impl Appliance {
         }
     }
 }
+
+impl Drop for Appliance {
+    /// Or the end of a test would wait for an engine that a test holds.
+    fn drop(&mut self) {
+        self.fake.hold.store(false, Ordering::SeqCst);
+        self.fake.hold_estimates.store(false, Ordering::SeqCst);
+    }
+}

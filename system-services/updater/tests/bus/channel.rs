@@ -1,5 +1,7 @@
 //! The channel: a signed index on an HTTPS server, and what the box does with it.
 
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::channel::{ChannelName, Compatible, Index, Location, Release, UnixTime, Wave};
@@ -7,13 +9,17 @@ use boot_state::Slot;
 use bundle::sign::{SigningIdentity, sign};
 use https_server::{Behaviour, Server};
 use ipc::settings::{Settings, UpdatePolicy};
-use ipc::updater::{Phase, When, WireError};
+use ipc::updater::{Phase, Status, When, WireError};
 use ipc::updater_version::Version;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
+use updater::engine::EngineErrorKind;
+use zbus::Variant;
+
 use crate::appliance::Appliance;
+use crate::engine::LACKING;
 
 const DAY: u64 = 86_400;
 const INDEX: &str = "/updates/stable.hearth-channel";
@@ -76,6 +82,26 @@ impl Scene {
             UnixTime(now()),
         );
         self.server.put(INDEX, file.unwrap());
+    }
+
+    /// Waits until it is known how much would be downloaded.
+    async fn until_measured(&self) -> Status {
+        for _ in 0..500 {
+            let status = self.hearth.status().await;
+            if status
+                .available
+                .as_ref()
+                .is_some_and(|a| a.download_bytes.is_some())
+            {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("never measured: {:?}", self.hearth.status().await);
+    }
+
+    fn estimates(&self) -> u64 {
+        self.hearth.fake.estimates.load(Ordering::SeqCst)
     }
 
     async fn check(&self) -> Result<(), (WireError, String)> {
@@ -142,7 +168,7 @@ async fn a_box_that_asks_shows_what_there_is_over_restarts_and_installs_nothing(
     let mut scene = Scene::start(UpdatePolicy::Notify).await;
     scene.publish(release(), 100);
     scene.check().await.unwrap();
-    let status = scene.hearth.status().await;
+    let status = scene.until_measured().await;
     assert!(status.check_error.is_none() && status.checked_unix_s.is_some());
     let available = status.available.unwrap();
     assert_eq!(
@@ -150,15 +176,14 @@ async fn a_box_that_asks_shows_what_there_is_over_restarts_and_installs_nothing(
         ("2.0.0", "stable")
     );
     assert_eq!(available.manifest_hash, "02".repeat(32));
+    assert_eq!(
+        (available.size_bytes, available.download_bytes),
+        (1000, Some(LACKING))
+    );
     scene.hearth.boot().await;
-    for _ in 0..200 {
-        if scene.hearth.status().await.available.is_some() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let status = scene.hearth.status().await;
+    let status = scene.until_measured().await;
     assert_eq!(status.available.as_ref(), Some(&available));
+    assert_eq!(scene.estimates(), 1, "not again after a restart");
     assert_eq!(
         scene.hearth.fake.calls(),
         Vec::<String>::new(),
@@ -240,4 +265,61 @@ async fn what_a_person_cancelled_is_not_begun_again_by_itself() {
     let status = scene.hearth.status().await;
     assert!(status.phase == Phase::Idle && status.available.is_some());
     assert_eq!(scene.hearth.fake.calls(), calls);
+}
+
+#[tokio::test]
+async fn measuring_gives_way_to_an_installation_and_is_done_anew_after_it() {
+    let scene = Scene::start(UpdatePolicy::Notify).await;
+    scene.hearth.fake.hold_estimates.store(true, Ordering::SeqCst);
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    scene
+        .hearth
+        .until("measuring", |a| a.fake.estimates.load(Ordering::SeqCst) == 1)
+        .await;
+    let tonight = HashMap::from([("when", Variant::from("tonight"))]);
+    scene.hearth.call("Install", &("/b", tonight)).await.unwrap();
+    let status = scene.hearth.until_phase(Phase::Staged).await;
+    assert_eq!(status.available.unwrap().download_bytes, None);
+    assert_eq!(scene.estimates(), 1, "not while something is staged");
+    scene.hearth.fake.hold_estimates.store(false, Ordering::SeqCst);
+    scene.hearth.call("Cancel", &()).await.unwrap();
+    scene.until_measured().await;
+    assert_eq!(scene.estimates(), 2);
+
+    scene.hearth.fake.hold.store(true, Ordering::SeqCst);
+    scene
+        .hearth
+        .call("Install", &("/b", HashMap::<&str, Variant<'_>>::new()))
+        .await
+        .unwrap();
+    scene
+        .hearth
+        .until("streaming", |a| {
+            a.fake.calls().iter().filter(|c| *c == "stream b").count() == 2
+        })
+        .await;
+    let status = scene.hearth.status().await;
+    assert_eq!(status.available.unwrap().download_bytes, None);
+}
+
+#[tokio::test]
+async fn nothing_is_measured_on_a_metered_connection_and_a_failure_is_not_repeated_at_once() {
+    let scene = Scene::start(UpdatePolicy::Notify).await;
+    let address = format!("address = \"{}\"\n", scene.server.url("/updates/"));
+    let choice = "/var/lib/hearth-updater/channel.toml";
+    scene.put(choice, &format!("{address}metered = true\n"));
+    *scene.hearth.fake.lacking.lock().unwrap() = Err(EngineErrorKind::Unreachable);
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(scene.estimates(), 0);
+    scene.put(choice, &address);
+    for _ in 0..3 {
+        scene.check().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    }
+    assert_eq!(scene.estimates(), 1);
+    let status = scene.hearth.status().await;
+    assert_eq!((status.check_error, status.last_error), (None, None));
 }

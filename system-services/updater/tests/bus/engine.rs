@@ -12,6 +12,9 @@ use updater::engine::{
 /// Bytes of the made-up bundle.
 pub const TOTAL: u64 = 1000;
 
+/// Bytes of it that the box lacks.
+pub const LACKING: u64 = 300;
+
 /// What a test sets and looks at.
 #[derive(Debug)]
 pub struct Fake {
@@ -21,6 +24,11 @@ pub struct Fake {
     /// Streams wait here until a test lets them go on, or until they are stopped.
     pub hold: AtomicBool,
     pub calls: Mutex<Vec<String>>,
+    /// Estimates that were begun; while they are held they go on until they are stopped.
+    pub estimates: AtomicU64,
+    pub hold_estimates: AtomicBool,
+    /// What the next ones say.
+    pub lacking: Mutex<Result<u64, EngineErrorKind>>,
     pub streams_at_once: AtomicU64,
 }
 
@@ -54,6 +62,9 @@ impl Fake {
             failures: Mutex::default(),
             hold: AtomicBool::new(false),
             calls: Mutex::default(),
+            estimates: AtomicU64::new(0),
+            hold_estimates: AtomicBool::new(false),
+            lacking: Mutex::new(Ok(LACKING)),
             streams_at_once: AtomicU64::new(0),
         })
     }
@@ -94,6 +105,26 @@ impl Engine for Shared {
         let result = self.stream_parts(observer);
         self.0.streams_at_once.fetch_sub(1, Ordering::SeqCst);
         result
+    }
+
+    fn estimate(
+        &self,
+        source: &Source,
+        _: &Access,
+        hash: ManifestHash,
+        observer: &dyn Observer,
+    ) -> Result<u64, EngineError> {
+        assert!(matches!(source, Source::Https(_)));
+        assert_eq!(hash, self.0.info.lock().unwrap().manifest_hash);
+        self.0.estimates.fetch_add(1, Ordering::SeqCst);
+        while self.0.hold_estimates.load(Ordering::SeqCst) {
+            if observer.should_stop() {
+                return Err(EngineError::stopped());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let lacking = *self.0.lacking.lock().unwrap();
+        lacking.map_err(|kind| EngineError::new(kind, "No."))
     }
 
     fn read_back(&self, job: &Job, written: &Written, observer: &dyn Observer) -> Result<(), EngineError> {

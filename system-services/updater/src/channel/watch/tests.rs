@@ -125,6 +125,43 @@ fn what_is_offered_is_shown_and_installed_as_the_policy_says() {
 }
 
 #[test]
+fn the_size_of_a_download_is_measured_once_for_each_release_and_each_content_of_the_slots() {
+    let mut watch = offered();
+    let (hash, record) = (ManifestHash([2; 32]), Record::default());
+    let wanted =
+        |watch: &Watch, since_boot_s| watch.unmeasured(&record, "1.0.0", since_boot_s).map(|u| u.hash);
+    let size = |watch: &Watch| watch.view(&record, "1.0.0").available.unwrap().download_bytes;
+    assert_eq!(wanted(&watch, 60), Some(hash));
+    assert_eq!(watch.unmeasured(&record, "2.0.0", 60), None, "it runs");
+    watch.not_measured(hash, 60);
+    assert_eq!(wanted(&watch, 61), None, "too soon");
+    assert_eq!(wanted(&watch, 60 + AGAIN_S), Some(hash));
+
+    assert!(!watch.measured(ManifestHash([3; 32]), 5), "of another release");
+    assert!(watch.measured(hash, 300));
+    assert_eq!((size(&watch), wanted(&watch, DAY)), (Some(300), None));
+    watch.answered(judged(release(), 4, None, &[]).unwrap(), 60);
+    assert_eq!(size(&watch), Some(300), "a newer index does not forget it");
+    let (name, known) = watch.to_keep().unwrap();
+    assert_eq!(name.as_str(), "stable");
+    let mut restarted = Watch::new(1, 0);
+    restarted.chosen(&chosen());
+    restarted.remember(Some(known.clone()));
+    assert_eq!(size(&restarted), Some(300));
+
+    let other = Release {
+        manifest_hash: [3; 32],
+        ..release()
+    };
+    watch.answered(judged(other, 3, None, &[]).unwrap(), 60);
+    assert_eq!(size(&watch), None, "another bundle has another size");
+    assert!(restarted.slots_change() && !restarted.slots_change());
+    assert_eq!((size(&restarted), wanted(&restarted, 60)), (None, Some(hash)));
+    restarted.remember(Some(known));
+    assert_eq!(size(&restarted), None, "nor is what is read later of now");
+}
+
+#[test]
 fn an_older_index_than_one_that_was_seen_is_refused() {
     let serial = NOW.0 - 5;
     assert!(judged(release(), 5, Some(serial), &[]).is_ok());
