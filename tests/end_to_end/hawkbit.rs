@@ -170,6 +170,10 @@ fn a_deployment_that_is_streamed_is_fetched_by_the_service_over_https_only() -> 
     let bundle = OurBundle::small(COMPATIBLE, "1.1.0", 3);
     let bytes = bundle.make(&fleet.pki)?;
     server.put("/update.raucb", bytes.clone());
+    server.behave(https_server::Behaviour {
+        authorization: Some(format!("TargetToken {TOKEN}")),
+        ..https_server::Behaviour::default()
+    });
 
     fleet.hawkbit.deploy("9", "1.1.0", bytes.clone(), Download::Here);
     let output = fleet.look(TOKEN, "stream_bundle = true")?;

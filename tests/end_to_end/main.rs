@@ -2,6 +2,7 @@
 //!
 //! One program, run by `cargo xtask test`. Every test makes its own machine from a copy of the image.
 
+mod bus_policy;
 mod early_boot;
 mod hawkbit;
 mod pc;

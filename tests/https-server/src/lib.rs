@@ -29,6 +29,8 @@ pub struct Behaviour {
     pub no_ranges: bool,
     /// Answers everything with this status.
     pub status: Option<u16>,
+    /// Lets in only who has this value in `Authorization`.
+    pub authorization: Option<String>,
 }
 
 /// A file's bytes and its entity tag.
@@ -196,6 +198,9 @@ fn answer(out: &mut impl Write, head: &str, server: &Shared, sent_here: &mut u64
     };
     if let Some(code) = behaviour.status {
         return Ok(status(out, &format!("{code} As asked"))?);
+    }
+    if behaviour.authorization.is_some() && header("authorization") != behaviour.authorization {
+        return Ok(status(out, "401 Unauthorized")?);
     }
     let Some(content) = content else {
         return Ok(status(out, "404 Not Found")?);
