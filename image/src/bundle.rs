@@ -5,8 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use boot_payload::{HEADER_LEN, Header, PART_ALIGN, PartKind};
 use bundle::chunks::TreeTail;
@@ -20,6 +19,7 @@ use disk_layout::SECTOR;
 
 use crate::cache::hash_file;
 use crate::error::{BuildError, FileContext, Result};
+use crate::token::Token;
 
 /// What a slot of an image holds, and where in the image file it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,13 +105,8 @@ pub fn slot(path: &Path) -> Result<SlotInImage> {
 pub enum Signer {
     /// A key in a file.
     File(Box<SigningIdentity>),
-    /// A key on a token, used through `openssl cms` and its PKCS#11 engine, which asks for the PIN itself.
-    Token {
-        /// `pkcs11:…` (RFC 7512).
-        uri: String,
-        /// The leaf's certificate, then the intermediates'.
-        certificates: PathBuf,
-    },
+    /// A key on a token, used through openssl, which asks for the PIN itself.
+    Token(Token),
 }
 
 impl Signer {
@@ -119,10 +114,11 @@ impl Signer {
     pub fn new(key: &str, certificates: &Path) -> Result<Self> {
         let chain = fs::read_to_string(certificates).at("read", certificates)?;
         if key.starts_with("pkcs11:") {
-            return Ok(Self::Token {
-                uri: key.into(),
-                certificates: certificates.into(),
-            });
+            let token = Token::new(key, &chain).ok_or_else(|| {
+                let problem = "holds no certificate in PEM; give the signer's, then its intermediates'";
+                BuildError::invalid(certificates.display().to_string(), problem)
+            })?;
+            return Ok(Self::Token(token));
         }
         let text = fs::read_to_string(key).at("read", key)?;
         let identity = SigningIdentity::from_pem(&text, &chain)
@@ -134,44 +130,9 @@ impl Signer {
     pub fn sign(&self, content: &[u8], now: UnixTime) -> Result<Vec<u8>, SignFailure> {
         match self {
             Self::File(identity) => Ok(sign(content, identity, now)?),
-            Self::Token { uri, certificates } => sign_by_token(content, uri, certificates),
+            Self::Token(token) => token.sign(content),
         }
     }
-}
-
-fn sign_by_token(content: &[u8], uri: &str, certificates: &Path) -> Result<Vec<u8>, SignFailure> {
-    let folder = tempfile::tempdir()?;
-    let input = folder.path().join("content");
-    fs::write(&input, content)?;
-    let output = Command::new("openssl")
-        .args([
-            "cms",
-            "-sign",
-            "-binary",
-            "-nodetach",
-            "-nosmimecap",
-            "-md",
-            "sha256",
-            "-outform",
-            "DER",
-        ])
-        .args(["-engine", "pkcs11", "-keyform", "engine", "-inkey", uri])
-        .arg("-signer")
-        .arg(certificates)
-        .arg("-certfile")
-        .arg(certificates)
-        .arg("-in")
-        .arg(&input)
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|e| format!("cannot start openssl (package openssl): {e}"))?;
-    if !output.status.success() {
-        return Err(format!(
-            "openssl could not sign with {uri}; is libengine-pkcs11-openssl installed, the token there and the PIN right?"
-        )
-        .into());
-    }
-    Ok(output.stdout)
 }
 
 fn digest(hex: &str) -> Option<[u8; 32]> {

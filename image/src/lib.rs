@@ -21,6 +21,7 @@ pub mod program;
 pub mod progress;
 mod rootfs;
 mod sbom;
+mod token;
 mod tree;
 pub mod update_keys;
 mod users;
