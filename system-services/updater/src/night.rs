@@ -10,9 +10,13 @@ const MAX_BYTES: usize = 64 * 1024;
 /// The next time (seconds since 1970) at which the clock on the wall shows `hour`:00, at least a minute from `now_unix_s`.
 pub fn next(now_unix_s: u64, hour: u8, utc_offset_s: i32) -> u64 {
     let now = i64::try_from(now_unix_s).unwrap_or(i64::MAX / 2);
-    let wall = now + i64::from(utc_offset_s);
-    let today = wall - wall.rem_euclid(DAY_S) + i64::from(hour) * HOUR_S;
-    let at = if today < wall + 60 { today + DAY_S } else { today };
+    let earliest = now + i64::from(utc_offset_s) + 60;
+    let on_that_day = earliest - earliest.rem_euclid(DAY_S) + i64::from(hour) * HOUR_S;
+    let at = if on_that_day < earliest {
+        on_that_day + DAY_S
+    } else {
+        on_that_day
+    };
     u64::try_from(at - i64::from(utc_offset_s)).unwrap_or(now_unix_s)
 }
 
@@ -110,6 +114,8 @@ mod tests {
         assert_eq!(next(now, 3, -5 * 3600), now + 20 * 3600);
         assert_eq!(next(now, 12, 0), now + 86_400, "not this very minute");
         assert_eq!(next(now, 13, 0), now + 3600);
+        let before_midnight = now + 12 * 3600 - 9;
+        assert_eq!(next(before_midnight, 0, 0), before_midnight + 9 + 86_400);
     }
 
     #[test]
