@@ -4,6 +4,7 @@ use ipc::updater::WireError;
 use thiserror::Error;
 
 use crate::engine::{EngineError, EngineErrorKind};
+use crate::health::data::NoRoom;
 use crate::journal::JournalError;
 use crate::slots::SlotError;
 use crate::state::Refused;
@@ -35,6 +36,9 @@ pub enum ServiceError {
         /// What early-boot found.
         reason: String,
     },
+    /// `data` is nearly full: a new version would be rolled back.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The engine could not read the bundle.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -82,7 +86,7 @@ impl ServiceError {
             Self::Refused(Refused::Installing { .. } | Refused::Waiting { .. } | Refused::Proving { .. }) => {
                 WireError::Busy
             }
-            Self::Refused(_) | Self::Slot(_) => WireError::NotNow,
+            Self::Refused(_) | Self::Slot(_) | Self::NoRoom(_) => WireError::NotNow,
             Self::Invalid { .. } => WireError::InvalidArgument,
             Self::DataDamaged { .. } | Self::Journal(_) | Self::BootState(_) => WireError::StorageUnavailable,
             Self::Engine(error) => match error.kind {

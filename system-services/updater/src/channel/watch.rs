@@ -17,6 +17,8 @@ use crate::state::{Record, State as Machine};
 /// Before what could not be installed is begun again by itself; doubled each time, up to a day.
 const AGAIN_S: u64 = 6 * 3600;
 const MAX_AGAIN_S: u64 = 86_400;
+/// Before it is looked whether the owner made room.
+const HELD_UP_S: u64 = 900;
 
 /// What the box knows of a channel, over restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,8 @@ pub struct Watch {
     known: Option<Known>,
     offer: Option<Offer>,
     attempt: Option<Attempt>,
+    /// Why what is offered is not begun.
+    held_up: Option<String>,
     /// What could not be measured, and when it may be tried again.
     unmeasured: Option<(ManifestHash, u64)>,
     /// A slot was written in this run of the updater: what was measured before it is not so any more.
@@ -98,6 +102,7 @@ impl Watch {
             known: None,
             offer: None,
             attempt: None,
+            held_up: None,
             unmeasured: None,
             slots_changed: false,
             problem: None,
@@ -112,7 +117,7 @@ impl Watch {
         if url == self.url {
             return false;
         }
-        (self.known, self.offer, self.error) = (None, None, None);
+        (self.known, self.offer, self.error, self.held_up) = (None, None, None, None);
         self.url = url;
         self.name = Some(chosen.choice.name.clone());
         true
@@ -150,6 +155,9 @@ impl Watch {
         self.poll = self.poll.polled(true, since_boot_s);
         self.complete(&mut answer.known);
         self.known = Some(answer.known);
+        if self.offer != answer.offer {
+            self.held_up = None;
+        }
         self.offer = answer.offer;
         self.error = answer.remark;
     }
@@ -215,6 +223,18 @@ impl Watch {
             count: count + 1,
             not_before_s: since_boot_s.saturating_add(wait),
         });
+        self.held_up = None;
+    }
+
+    /// It cannot be begun until the owner does what the sentence says.
+    pub fn held_up(&mut self, hash: ManifestHash, sentence: String, since_boot_s: u64) {
+        let before = self.attempt.filter(|attempt| attempt.hash == hash);
+        self.attempt = Some(Attempt {
+            hash,
+            count: before.map_or(0, |attempt| attempt.count),
+            not_before_s: since_boot_s.saturating_add(HELD_UP_S),
+        });
+        self.held_up = Some(sentence);
     }
 
     /// A person gave `hash` up: in this boot it is not begun again by itself.
@@ -294,7 +314,7 @@ impl Watch {
                 .find(|failed| failed.manifest_hash.to_string() == available.manifest_hash);
             available.failed_before = failed.map(|failed| failed.reason.clone());
         }
-        let errors = [&self.problem, &self.error];
+        let errors = [&self.problem, &self.error, &self.held_up];
         let errors: Vec<&str> = errors.iter().filter_map(|e| e.as_deref()).collect();
         View {
             available,

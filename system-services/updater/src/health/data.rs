@@ -4,6 +4,46 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use thiserror::Error;
+
+/// Why a new version would not pass its health gate because of `data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NoRoom {
+    /// Nearly full.
+    #[error(
+        "the data partition has only {} MB free, and a new version needs {} MB there to pass its health check; delete what \
+         you do not need, then try again",
+        megabytes(*free_bytes), megabytes(needed_bytes.saturating_add(99_999))
+    )]
+    Full {
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// Bytes that must be.
+        needed_bytes: u64,
+    },
+    /// It does not say.
+    #[error("the data partition does not answer; restart the box, then try again")]
+    NoAnswer(#[source] rustix::io::Errno),
+}
+
+/// Whether the file system of `folder` has so many bytes free.
+pub fn room(folder: &Path, needed_bytes: u64) -> Result<(), NoRoom> {
+    let space = rustix::fs::statvfs(folder).map_err(NoRoom::NoAnswer)?;
+    let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
+    if free_bytes < needed_bytes {
+        return Err(NoRoom::Full {
+            free_bytes,
+            needed_bytes,
+        });
+    }
+    Ok(())
+}
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes / 100_000;
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
 /// Writes, syncs and removes a small file, and looks at the free space.
 pub fn writable(folder: &Path, free_bytes: u64) -> Result<(), String> {
     let probe = folder.join("health-probe");
@@ -15,17 +55,17 @@ pub fn writable(folder: &Path, free_bytes: u64) -> Result<(), String> {
         .map_err(|e| format!("The data partition cannot be written ({e})."));
     let removed = fs::remove_file(&probe).map_err(|e| format!("The data partition cannot be written ({e})."));
     written.and(removed)?;
-    let space =
-        rustix::fs::statvfs(folder).map_err(|e| format!("The data partition does not answer ({e})."))?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    if free < free_bytes {
-        return Err(format!(
+    room(folder, free_bytes).map_err(|problem| match problem {
+        NoRoom::Full {
+            free_bytes,
+            needed_bytes,
+        } => format!(
             "The data partition is full ({} KiB are free, {} are needed).",
-            free >> 10,
-            free_bytes >> 10
-        ));
-    }
-    Ok(())
+            free_bytes >> 10,
+            needed_bytes >> 10
+        ),
+        NoRoom::NoAnswer(error) => format!("The data partition does not answer ({error})."),
+    })
 }
 
 #[cfg(test)]
@@ -42,6 +82,27 @@ mod tests {
             writable(&folder.path().join("gone"), 1)
                 .unwrap_err()
                 .contains("cannot be written")
+        );
+    }
+    #[test]
+    fn a_full_partition_is_told_with_both_numbers_and_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        room(folder.path(), 1).unwrap();
+        assert!(matches!(
+            room(folder.path(), u64::MAX),
+            Err(NoRoom::Full {
+                needed_bytes: u64::MAX,
+                ..
+            })
+        ));
+        let full = NoRoom::Full {
+            free_bytes: 3_199_999,
+            needed_bytes: 8_388_608,
+        };
+        let text = full.to_string();
+        assert!(
+            text.contains("3.1 MB free") && text.contains("8.4 MB") && text.contains("delete"),
+            "{text}"
         );
     }
 }

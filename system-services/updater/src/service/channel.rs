@@ -267,6 +267,18 @@ impl Service {
         match self.install(source, options, Access::default()).await {
             // It was not begun: in a moment it may be.
             Err(ServiceError::Refused(why)) => tracing::debug!("not now: {why}"),
+            // A person sees why; what is free then is looked at again.
+            Err(error @ ServiceError::NoRoom(_)) => {
+                tracing::warn!("{}", chain(&error));
+                let mut watch = lock(&self.shared.channel.watch);
+                watch.held_up(
+                    offer.hash,
+                    format!("Nothing is installed: {error}."),
+                    since_boot_s,
+                );
+                drop(watch);
+                self.notify(Notice::Changed);
+            }
             begun => {
                 lock(&self.shared.channel.watch).began(offer.hash, since_boot_s);
                 if let Err(error) = begun {

@@ -19,7 +19,7 @@ use zbus::Connection;
 use crate::config::Config;
 use crate::engine::{Access, BundleInfo, Engine, Source};
 use crate::error::{ServiceError, chain};
-use crate::health::{Checks, network};
+use crate::health::{Checks, data, network};
 use crate::journal::Journal;
 use crate::slots;
 use crate::state::{Action, Event, InstallOptions, Mark, Record, Refused, State, Surroundings};
@@ -184,6 +184,7 @@ impl Service {
         let mut record = self.shared.record.lock().await;
         let event = Event::InstallRequested { source, options };
         record.step(event.clone(), &self.surroundings().await?)?;
+        self.room_for_a_new_version().await?;
         *lock(&self.shared.access) = access;
         self.advance_locked(&mut record, event).await
     }
@@ -214,7 +215,23 @@ impl Service {
 
     /// Says when the staged system is started.
     pub async fn activate(&self, when: When) -> Result<(), ServiceError> {
-        self.advance(Event::ActivationRequested(when)).await
+        let mut record = self.shared.record.lock().await;
+        let event = Event::ActivationRequested(when);
+        record.step(event.clone(), &self.surroundings().await?)?;
+        if when != When::Tonight {
+            self.room_for_a_new_version().await?;
+        }
+        self.advance_locked(&mut record, event).await
+    }
+
+    /// With less room on `data` than the health gate asks for, a new version would be rolled back: said before.
+    async fn room_for_a_new_version(&self) -> Result<(), ServiceError> {
+        let folder = self.shared.root.path(STATE_FOLDER);
+        let needed_bytes = self.shared.config.health.data_free_bytes;
+        let room = blocking("looking at the data partition", move || {
+            data::room(&folder, needed_bytes)
+        });
+        Ok(room.await??)
     }
 
     /// Goes back to the other slot; with `allow_downgrade` also when its rollback index is too low.

@@ -162,6 +162,8 @@ pub struct Appliance {
     pub fake: Arc<Fake>,
     pub caller: Connection,
     pub page_well: Arc<AtomicBool>,
+    /// What the health gate asks for, from the next start of the service on.
+    pub data_free_bytes: u64,
     page: SocketAddr,
     systemd: Arc<Systemd>,
     boots: u32,
@@ -205,6 +207,7 @@ impl Appliance {
             root,
             fake: Fake::new(),
             caller: bus.connect().await,
+            data_free_bytes: 4096,
             page: page(Arc::clone(&page_well)),
             page_well,
             systemd,
@@ -276,9 +279,9 @@ impl Appliance {
     pub async fn start_service(&mut self) {
         let connection = self.bus.connect().await;
         let text = format!(
-            "[health]\npage = [\"{}\"]\nunits = [\"hearth-web.service\"]\ndata_free_bytes = 4096\npatience_s = 1\n\
+            "[health]\npage = [\"{}\"]\nunits = [\"hearth-web.service\"]\ndata_free_bytes = {}\npatience_s = 1\n\
              soak_s = 1\ninterval_s = 1\nhiccup_s = 1\n[activation]\nnight_hour = 3\n",
-            self.page
+            self.page, self.data_free_bytes
         );
         let parts = Parts {
             root: Root::at(self.root.path()),

@@ -323,3 +323,24 @@ async fn nothing_is_measured_on_a_metered_connection_and_a_failure_is_not_repeat
     let status = scene.hearth.status().await;
     assert_eq!((status.check_error, status.last_error), (None, None));
 }
+
+#[tokio::test]
+async fn a_box_without_room_does_not_begin_by_itself_and_says_why() {
+    let mut scene = Scene::start(UpdatePolicy::Automatic).await;
+    scene.hearth.data_free_bytes = i64::MAX as u64;
+    scene.hearth.boot().await;
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    let mut error = None;
+    for _ in 0..500 {
+        error = scene.hearth.status().await.check_error;
+        if error.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let error = error.expect("it says why");
+    assert!(error.contains("MB free"), "{error}");
+    assert_eq!(scene.hearth.status().await.phase, Phase::Idle);
+    assert!(scene.hearth.fake.calls().is_empty());
+}

@@ -205,3 +205,33 @@ async fn what_is_wrong_with_a_call_or_a_bundle_is_said() {
     assert!(text.contains("Activate it"), "{text}");
     hearth.call("Mark", &("good", "booted")).await.unwrap();
 }
+
+#[tokio::test]
+async fn without_room_for_its_health_check_a_version_is_neither_fetched_nor_started() {
+    let mut hearth = Appliance::start().await;
+    hearth.data_free_bytes = i64::MAX as u64;
+    hearth.boot().await;
+    hearth
+        .until("marked good", |a| a.boot_state().slot(a.running).good())
+        .await;
+    let (wire, text) = install(&hearth, now()).await.unwrap_err();
+    assert_eq!(wire, WireError::NotNow);
+    for says in ["MB free", "needs", "delete what you do not need"] {
+        assert!(text.contains(says), "{text}");
+    }
+    assert!(hearth.fake.calls().is_empty());
+    let status = hearth.status().await;
+    assert_eq!((status.phase, status.last_error), (Phase::Idle, None));
+
+    hearth.data_free_bytes = 4096;
+    hearth.boot().await;
+    let tonight = HashMap::from([("when", Variant::from("tonight"))]);
+    install(&hearth, tonight).await.unwrap();
+    hearth.until_phase(Phase::Staged).await;
+    hearth.data_free_bytes = i64::MAX as u64;
+    hearth.boot().await;
+    let (wire, _) = hearth.call("Activate", &"now").await.unwrap_err();
+    assert_eq!(wire, WireError::NotNow);
+    assert_eq!(hearth.boot_state().primary(), Slot::A);
+    hearth.call("Activate", &"tonight").await.unwrap();
+}

@@ -140,6 +140,18 @@ async fn a_failure_is_told_by_completed_and_last_error() {
 }
 
 #[tokio::test]
+async fn without_room_the_call_itself_fails_and_nothing_is_completed() {
+    let mut hearth = Appliance::start().await;
+    hearth.data_free_bytes = i64::MAX as u64;
+    hearth.boot().await;
+    let installer = rauc(&hearth.caller).await;
+    let error = installer.install_bundle("/b", HashMap::new()).await.unwrap_err();
+    assert!(error.to_string().contains("MB free"), "{error}");
+    assert_eq!(installer.operation().await.unwrap(), "idle");
+    assert_eq!(installer.last_error().await.unwrap(), "");
+}
+
+#[tokio::test]
 async fn slots_and_bundles_are_described_with_every_key_of_rauc() {
     let hearth = Appliance::start().await;
     let installer = rauc(&hearth.caller).await;

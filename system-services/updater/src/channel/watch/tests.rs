@@ -281,6 +281,27 @@ fn an_installation_that_came_to_nothing_is_begun_again_ever_later() {
 }
 
 #[test]
+fn what_is_held_up_is_told_and_looked_at_again_soon() {
+    let mut watch = offered();
+    let hash = ManifestHash([2; 32]);
+    let error = |watch: &Watch| watch.view(&Record::default(), "1.0.0").error;
+    for since_boot_s in [60, 60 + HELD_UP_S, 60 + 2 * HELD_UP_S] {
+        assert!(watch.offer_now(since_boot_s).is_some());
+        watch.held_up(hash, "No room.".into(), since_boot_s);
+        assert!(watch.offer_now(since_boot_s + HELD_UP_S - 1).is_none());
+        assert_eq!(error(&watch).as_deref(), Some("No room."));
+    }
+    watch.answered(judged(release(), 4, None, &[]).unwrap(), 60);
+    assert_eq!(error(&watch).as_deref(), Some("No room."), "it is still so");
+    watch.began(hash, DAY);
+    assert_eq!(error(&watch), None);
+    assert!(
+        watch.offer_now(DAY + 6 * 3600).is_some(),
+        "no attempt was counted"
+    );
+}
+
+#[test]
 fn nothing_is_polled_without_a_channel_or_while_the_updater_is_at_work() {
     let mut watch = Watch::new(1, 0);
     let due = 10 * DAY;
