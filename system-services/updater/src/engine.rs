@@ -111,7 +111,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// How to speak with a web server, beyond the address. Kept in memory only: headers may be secrets.
+/// How to speak with a web server, beyond the address. Headers may be secrets: they are never shown, and kept only as
+/// [`access`](crate::access) keeps them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// PEM file of the client's certificate.

@@ -3,6 +3,7 @@
 //! `state` is the pure machine, `slots` its orders as transitions of the boot state, `journal` its memory, `engine` the
 //! seam to what reads bundles and writes slots; `service` puts them together, `dbus` only translates.
 
+pub mod access;
 pub mod channel;
 pub mod cli;
 pub mod config;

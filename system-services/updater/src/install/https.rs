@@ -26,8 +26,8 @@ const WHOLE_PATIENCE: Duration = Duration::from_secs(60);
 /// Announced ranges that are remembered.
 const MAX_RANGES: usize = 65_536;
 
-/// Where and how.
-#[derive(Debug, Clone)]
+/// Where and how. Not to be printed: headers may be secrets.
+#[derive(Clone)]
 pub struct Options {
     /// `https://…`
     pub url: String,

@@ -24,7 +24,7 @@ use crate::journal::Journal;
 use crate::slots;
 use crate::state::{Action, Event, InstallOptions, Mark, Record, Refused, State, Surroundings};
 use crate::state_disk::StateDisk;
-use crate::{facts, firmware, mark_good, night, power};
+use crate::{access, facts, firmware, mark_good, night, power};
 
 use self::channel::Desk;
 use jobs::Jobs;
@@ -82,7 +82,7 @@ struct Shared {
     disk: StateDisk,
     journal: Journal,
     record: AsyncMutex<Record>,
-    /// Of the installation under way; in memory only, headers may be secrets.
+    /// Of the installation under way.
     access: Mutex<Access>,
     progress: Mutex<Option<Progress>>,
     jobs: Jobs,
@@ -105,6 +105,7 @@ impl Service {
         let facts =
             facts::read(&root).map_err(|e| ServiceError::failed("reading the facts of this boot", e))?;
         let (journal, record) = open_journal(&root)?;
+        let access = recall_access(&root, &record.state);
         let boot_id = std::fs::read_to_string(root.path("/proc/sys/kernel/random/boot_id"))
             // Then this start counts as a boot of its own.
             .unwrap_or_else(|_| format!("start at {} s", now_unix_s()));
@@ -121,7 +122,7 @@ impl Service {
             facts,
             journal,
             record: AsyncMutex::new(record),
-            access: Mutex::default(),
+            access: Mutex::new(access),
             progress: Mutex::default(),
             jobs: Jobs::new(sender),
             notices: broadcast::channel(256).0,
@@ -182,11 +183,46 @@ impl Service {
         }
         // Held over both: nobody comes between the question and the change.
         let mut record = self.shared.record.lock().await;
-        let event = Event::InstallRequested { source, options };
+        let event = Event::InstallRequested {
+            source: source.clone(),
+            options,
+        };
         record.step(event.clone(), &self.surroundings().await?)?;
         self.room_for_a_new_version().await?;
-        *lock(&self.shared.access) = access;
+        self.keep_access(source, access).await?;
         self.advance_locked(&mut record, event).await
+    }
+
+    /// For this installation, also when it goes on after a restart. Where it cannot be kept, only that is lost.
+    async fn keep_access(&self, source: Source, access: Access) -> Result<(), ServiceError> {
+        *lock(&self.shared.access) = access.clone();
+        let root = self.shared.root.clone();
+        let kept = blocking("keeping the headers of an installation", move || {
+            access::keep(&root, &source, &access)
+        });
+        if let Err(error) = kept.await? {
+            tracing::warn!(
+                "after a restart the installation would go on without it: {}",
+                chain(&error)
+            );
+        }
+        Ok(())
+    }
+
+    /// The installation ended.
+    async fn forget_access(&self) {
+        if std::mem::take(&mut *lock(&self.shared.access)) == Access::default() {
+            return;
+        }
+        let root = self.shared.root.clone();
+        let forgotten = blocking("removing the headers of an installation", move || {
+            access::forget(&root)
+        });
+        match forgotten.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("{}", chain(&error)),
+            Err(error) => tracing::error!("{}", chain(&error)),
+        }
     }
 
     /// Looks at a bundle without installing it.
@@ -276,9 +312,12 @@ impl Service {
         }
         // Without a `Persist` nothing changed.
         if let Some(error) = &failure
-            && matches!(record.state, State::Downloading { .. } | State::Verifying { .. })
+            && installing(&record.state)
         {
             self.shared.jobs.say_failed(error);
+        }
+        if !installing(&record.state) {
+            self.forget_access().await;
         }
         self.notify(Notice::Changed);
         failure.map_or(Ok(()), Err)
@@ -446,6 +485,22 @@ fn open_journal(root: &Root) -> Result<(Journal, Record), ServiceError> {
             Ok((Journal::in_memory()?, Record::default()))
         }
     }
+}
+
+fn installing(state: &State) -> bool {
+    matches!(state, State::Downloading { .. } | State::Verifying { .. })
+}
+
+/// What was kept for an installation that goes on now; what is left of any other goes.
+fn recall_access(root: &Root, state: &State) -> Access {
+    let recalled = match state {
+        State::Downloading { source, .. } | State::Verifying { source, .. } => access::recall(root, source),
+        _ => access::forget(root).map(|()| Access::default()),
+    };
+    recalled.unwrap_or_else(|error| {
+        tracing::error!("{}", chain(&error));
+        Access::default()
+    })
 }
 
 fn now_unix_s() -> u64 {

@@ -30,6 +30,8 @@ pub struct Fake {
     /// What the next ones say.
     pub lacking: Mutex<Result<u64, EngineErrorKind>>,
     pub streams_at_once: AtomicU64,
+    /// What each stream was given for its server.
+    pub accesses: Mutex<Vec<Access>>,
 }
 
 impl Fake {
@@ -66,6 +68,7 @@ impl Fake {
             hold_estimates: AtomicBool::new(false),
             lacking: Mutex::new(Ok(LACKING)),
             streams_at_once: AtomicU64::new(0),
+            accesses: Mutex::default(),
         })
     }
 
@@ -96,6 +99,7 @@ impl Engine for Shared {
     }
 
     fn stream(&self, job: &Job, observer: &dyn Observer) -> Result<Written, EngineError> {
+        self.0.accesses.lock().unwrap().push(job.access.clone());
         self.0.called(format!("stream {}", job.target.slot()))?;
         assert_eq!(
             self.0.streams_at_once.fetch_add(1, Ordering::SeqCst),

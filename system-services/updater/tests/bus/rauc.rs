@@ -152,6 +152,60 @@ async fn without_room_the_call_itself_fails_and_nothing_is_completed() {
 }
 
 #[tokio::test]
+async fn headers_of_an_installation_outlive_a_cut_but_not_the_installation() {
+    let mut hearth = Appliance::start().await;
+    let installer = rauc(&hearth.caller).await;
+    let kept = hearth.root.path().join(&updater::access::PATH[1..]);
+    let args = || {
+        HashMap::from([
+            ("http-headers", Variant::from(vec!["Authorization: Bearer hush"])),
+            ("tls-ca", Variant::from("/data/ca.pem")),
+        ])
+    };
+    let streams = |hearth: &Appliance| hearth.fake.accesses.lock().unwrap().len();
+    hearth.fake.hold.store(true, Ordering::SeqCst);
+    installer
+        .install_bundle("https://server/b", args())
+        .await
+        .unwrap();
+    hearth.until("streaming", |a| streams(a) == 1).await;
+    assert!(kept.exists());
+    let status = serde_json::to_string(&hearth.status().await).unwrap();
+    assert!(!status.contains("hush"), "{status}");
+    hearth.boot().await;
+    hearth.until("streaming again", |a| streams(a) == 2).await;
+    hearth.until_phase(Phase::Staged).await;
+    {
+        let accesses = hearth.fake.accesses.lock().unwrap();
+        assert_eq!(accesses[1].headers, ["Authorization: Bearer hush"]);
+        assert!(accesses[0] == accesses[1]);
+    }
+    hearth.until("forgotten", |_| !kept.exists()).await;
+
+    // Given up, nothing is left either.
+    hearth.call("Cancel", &()).await.unwrap();
+    hearth.fake.hold.store(true, Ordering::SeqCst);
+    let installer = rauc(&hearth.caller).await;
+    installer
+        .install_bundle("https://server/b", args())
+        .await
+        .unwrap();
+    hearth.until("streaming", |a| streams(a) == 3).await;
+    assert!(kept.exists());
+    hearth.call("Cancel", &()).await.unwrap();
+    assert!(!kept.exists());
+    hearth
+        .call(
+            "Install",
+            &("https://server/b", HashMap::<&str, Variant<'_>>::new()),
+        )
+        .await
+        .unwrap();
+    hearth.until("streaming", |a| streams(a) == 4).await;
+    assert!(hearth.fake.accesses.lock().unwrap()[3] == updater::engine::Access::default());
+}
+
+#[tokio::test]
 async fn slots_and_bundles_are_described_with_every_key_of_rauc() {
     let hearth = Appliance::start().await;
     let installer = rauc(&hearth.caller).await;
