@@ -307,7 +307,7 @@ pub enum Outcome {
     Unhealthy,
     /// The installation came to nothing.
     Failed,
-    /// A person gave it up.
+    /// It was given up before it was started: by a person, or by its publisher.
     Cancelled,
     /// A person went back to the other slot.
     WentBack,

@@ -43,6 +43,8 @@ pub struct Answer {
     pub crls: Option<String>,
     /// Releases that are offered to nobody any more.
     pub stopped: Vec<ManifestHash>,
+    /// All that it has for this board; none when it does not know the board.
+    pub listed: Option<Vec<ManifestHash>>,
 }
 
 /// Fetches the index, checks it and judges it; keeps its revocation lists. Blocks.
@@ -117,6 +119,8 @@ pub fn judge(
         .filter(|r| r.stopped)
         .map(|r| ManifestHash(r.manifest_hash))
         .collect();
+    let listed = index.compatible(&this.compatible);
+    let listed = listed.map(|c| c.releases.iter().map(|r| ManifestHash(r.manifest_hash)).collect());
     Ok(Answer {
         known: Known {
             serial: index.serial,
@@ -128,6 +132,7 @@ pub fn judge(
         remark,
         crls: index.crls,
         stopped,
+        listed,
     })
 }
 
@@ -159,6 +164,24 @@ pub fn under_way_by_itself(record: &Record) -> Option<ManifestHash> {
             activation: Activation::At(_),
             ..
         } => Some(bundle.manifest_hash).filter(|_| by_itself(&record.note(*target).transaction)),
+        _ => None,
+    }
+}
+
+/// What is being installed, or waits for its start, whoever wanted it. A person who goes back to a version that was good
+/// here does not install it.
+pub fn under_way(record: &Record) -> Option<ManifestHash> {
+    match &record.state {
+        State::Downloading { bundle, options, .. } => {
+            let checked = bundle.as_ref().map(|bundle| bundle.manifest_hash);
+            checked.or(options.require_manifest_hash)
+        }
+        State::Verifying { bundle, .. }
+        | State::Staged {
+            bundle,
+            going_back: false,
+            ..
+        } => Some(bundle.manifest_hash),
         _ => None,
     }
 }

@@ -150,6 +150,21 @@ impl Watch {
         }
     }
 
+    /// What the publisher takes back with this answer: releases that are stopped, and the one that was available before
+    /// and is not listed any more.
+    pub fn withdrawn(&self, answer: &Answer) -> Vec<ManifestHash> {
+        let before = self
+            .available()
+            .and_then(|before| before.manifest_hash.parse().ok());
+        let gone = before.filter(|before| {
+            answer
+                .listed
+                .as_ref()
+                .is_some_and(|listed| !listed.contains(before))
+        });
+        answer.stopped.iter().copied().chain(gone).collect()
+    }
+
     /// An index was read.
     pub fn answered(&mut self, mut answer: Answer, since_boot_s: u64) {
         self.poll = self.poll.polled(true, since_boot_s);

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::estimate::Estimates;
 use super::{Notice, Service, blocking, lock};
-use crate::channel::look::{Answer, ThisBox, look, under_way_by_itself};
+use crate::channel::look::{Answer, ThisBox, look, under_way};
 use crate::channel::watch::{Offer, Unmeasured};
 use crate::channel::{Chosen, TRANSACTION, View, Watch};
 use crate::engine::{Access, EngineError, EngineErrorKind, ManifestHash, Source};
@@ -173,9 +173,13 @@ impl Service {
         let since_boot_s = host::uptime().as_secs();
         let outcome = match kept {
             Ok(answer) => {
-                let stopped = answer.stopped.clone();
-                lock(&shared.channel.watch).answered(answer, since_boot_s);
-                self.withdraw(&stopped).await;
+                let withdrawn = {
+                    let mut watch = lock(&shared.channel.watch);
+                    let withdrawn = watch.withdrawn(&answer);
+                    watch.answered(answer, since_boot_s);
+                    withdrawn
+                };
+                self.withdraw(&withdrawn).await;
                 Ok(())
             }
             Err(error) => {
@@ -243,14 +247,14 @@ impl Service {
         }
     }
 
-    /// A release that was stopped is given up, unless a person said when it is to start.
-    async fn withdraw(&self, stopped: &[ManifestHash]) {
+    /// What the publisher takes back is not started, whoever installed it: a person chose it while it was offered.
+    async fn withdraw(&self, withdrawn: &[ManifestHash]) {
         let mut record = self.shared.record.lock().await;
-        let Some(hash) = under_way_by_itself(&record).filter(|hash| stopped.contains(hash)) else {
+        let Some(hash) = under_way(&record).filter(|hash| withdrawn.contains(hash)) else {
             return;
         };
-        tracing::warn!("the bundle {hash} was stopped on the channel; it is not started");
-        if let Err(error) = self.advance_locked(&mut record, Event::Cancelled).await {
+        tracing::warn!("the bundle {hash} was withdrawn from the channel; it is not started");
+        if let Err(error) = self.advance_locked(&mut record, Event::TakenBack).await {
             tracing::error!("{}", chain(&error));
         }
     }

@@ -38,6 +38,29 @@ impl Record {
         Ok((next, actions))
     }
 
+    /// As given up, but by the publisher: told until the next installation begins.
+    pub(super) fn taken_back(&self, around: &Surroundings) -> Stepped {
+        let (mut next, mut actions) = self.cancelled(around)?;
+        let bundle = match &self.state {
+            State::Downloading { bundle, .. } => bundle.as_ref(),
+            State::Verifying { bundle, .. } | State::Staged { bundle, .. } => Some(bundle),
+            _ => None,
+        };
+        let what = bundle.map_or("The update".into(), |bundle| {
+            format!("Version {}", bundle.shown())
+        });
+        let told = format!("{what} was withdrawn by its publisher before it was started.");
+        for action in &mut actions {
+            match action {
+                Action::Persist(entries) => entries.iter_mut().for_each(|e| e.sentence.clone_from(&told)),
+                Action::Finish { sentence, .. } => sentence.clone_from(&told),
+                _ => {}
+            }
+        }
+        next.last_error = Some(told);
+        Ok((next, actions))
+    }
+
     pub(super) fn activation_requested(&self, when: When, around: &Surroundings) -> Stepped {
         let State::Staged { target, .. } = self.state else {
             return Err(match &self.state {

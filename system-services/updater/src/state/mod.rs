@@ -333,6 +333,8 @@ pub enum Event {
     },
     /// Somebody gives the installation up.
     Cancelled,
+    /// The publisher takes back what is being installed, or waits for its start.
+    TakenBack,
     /// Somebody says when the staged system is started.
     ActivationRequested(When),
     /// Somebody wants the other slot back.
@@ -485,6 +487,7 @@ impl Record {
             Event::HealthPassed => self.health_passed(around),
             Event::HealthFailed { reason } => self.health_failed(reason, around),
             Event::Cancelled => self.cancelled(around),
+            Event::TakenBack => self.taken_back(around),
             Event::ActivationRequested(when) => self.activation_requested(when, around),
             Event::RollbackRequested { allow_downgrade } => self.rollback_requested(allow_downgrade, around),
             Event::MarkRequested(mark, slot) => self.mark_requested(mark, slot, around),

@@ -9,7 +9,7 @@ use boot_state::Slot;
 use bundle::sign::{SigningIdentity, sign};
 use https_server::{Behaviour, Server};
 use ipc::settings::{Settings, UpdatePolicy};
-use ipc::updater::{Phase, Status, When, WireError};
+use ipc::updater::{HistoryEntry, Outcome, Phase, Status, When, WireError};
 use ipc::updater_version::Version;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -70,11 +70,15 @@ impl Scene {
 
     /// Publishes this release in an index made `age_s` ago.
     fn publish(&self, release: Release, age_s: u64) {
+        self.publish_all(vec![release], age_s);
+    }
+
+    fn publish_all(&self, releases: Vec<Release>, age_s: u64) {
         let name = ChannelName::parse("stable").unwrap();
         let mut index = Index::new(name, UnixTime(now() - age_s), 30 * DAY);
         index.compatibles.push(Compatible {
             name: "hearth-qemu-arm64".into(),
-            releases: vec![release],
+            releases,
         });
         let file = sign(
             index.to_toml().unwrap().as_bytes(),
@@ -161,6 +165,73 @@ async fn an_automatic_box_installs_what_is_offered_for_the_night_and_withdraws_i
     scene.check().await.unwrap();
     let status = scene.hearth.until_phase(Phase::Idle).await;
     assert_eq!(status.available, None);
+    assert_eq!(status.last_error.as_deref(), Some(WITHDRAWN));
+}
+
+const WITHDRAWN: &str = "Version 2.0.0 was withdrawn by its publisher before it was started.";
+
+#[tokio::test]
+async fn what_a_person_staged_is_withdrawn_when_exactly_that_release_is_stopped_and_not_otherwise() {
+    for (when, hash, staged) in [
+        ("tonight", [2; 32], false),
+        ("reboot", [2; 32], false),
+        ("tonight", [3; 32], true),
+        ("reboot", [3; 32], true),
+    ] {
+        let scene = Scene::start(UpdatePolicy::Notify).await;
+        scene.publish(release(), 100);
+        scene.check().await.unwrap();
+        let options = HashMap::from([("when", Variant::from(when))]);
+        scene.hearth.call("Install", &("usb", options)).await.unwrap();
+        scene.hearth.until_phase(Phase::Staged).await;
+        let stopped = Release {
+            stopped: true,
+            bundle: Location::parse("bundles/stopped.raucb").unwrap(),
+            manifest_hash: hash,
+            ..release()
+        };
+        // Beside it what was available is still there.
+        let kept = Release {
+            version: Version::parse("2.0.1").unwrap(),
+            ..release()
+        };
+        let releases = if staged {
+            vec![stopped, kept]
+        } else {
+            vec![stopped]
+        };
+        scene.publish_all(releases, 50);
+        scene.check().await.unwrap();
+        let status = scene.hearth.status().await;
+        if staged {
+            assert_eq!((status.phase, status.last_error), (Phase::Staged, None));
+            continue;
+        }
+        assert_eq!(status.phase, Phase::Idle);
+        assert_eq!(status.last_error.as_deref(), Some(WITHDRAWN));
+        assert_eq!(scene.hearth.boot_state().primary(), Slot::A);
+        let reply = scene.hearth.call("History", &()).await.unwrap();
+        let text: String = reply.body().deserialize().unwrap();
+        let entries: Vec<HistoryEntry> = serde_json::from_str(&text).unwrap();
+        let last = entries.last().unwrap();
+        assert_eq!(
+            (last.outcome, last.sentence.as_str()),
+            (Outcome::Cancelled, WITHDRAWN)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_release_that_is_taken_out_of_the_index_is_withdrawn_too() {
+    let scene = Scene::start(UpdatePolicy::Automatic).await;
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    scene.hearth.until_phase(Phase::Staged).await;
+    scene.publish_all(vec![], 50);
+    scene.check().await.unwrap();
+    let status = scene.hearth.status().await;
+    assert_eq!(status.phase, Phase::Idle);
+    assert_eq!(status.last_error.as_deref(), Some(WITHDRAWN));
 }
 
 #[tokio::test]

@@ -199,6 +199,29 @@ fn what_was_stopped_or_whose_wave_is_elsewhere_is_not_offered() {
 }
 
 #[test]
+fn a_release_that_is_stopped_or_not_listed_any_more_is_withdrawn() {
+    let watch = offered();
+    let answer = |release| judged(release, 4, None, &[]).unwrap();
+    assert_eq!(watch.withdrawn(&answer(release())), []);
+    let stopped = Release {
+        stopped: true,
+        ..release()
+    };
+    assert_eq!(watch.withdrawn(&answer(stopped)), [ManifestHash([2; 32])]);
+    let mut other = answer(Release {
+        manifest_hash: [3; 32],
+        ..release()
+    });
+    assert_eq!(watch.withdrawn(&other), [ManifestHash([2; 32])]);
+    other.listed = None;
+    assert_eq!(
+        watch.withdrawn(&other),
+        [],
+        "an index for other boards says nothing"
+    );
+}
+
+#[test]
 fn what_failed_here_is_shown_with_its_reason_and_not_begun_again() {
     let answer = judged(release(), 5, None, &[[2; 32]]).unwrap();
     assert_eq!(answer.offer, None);
