@@ -23,7 +23,7 @@ pub use error::ManifestError;
 pub use name::{FileName, FileNameError, MAX_FILE_NAME};
 pub use rollback::{META_GROUP, ROLLBACK_INDEX, RollbackIndexError, rollback_index};
 pub use template::{Measured, Template, TemplateImage};
-pub use version::{Version, VersionError};
+pub use version::VersionError;
 
 /// Longest manifest in bytes.
 pub const MAX_MANIFEST: usize = 64 * 1024;
@@ -33,7 +33,7 @@ pub const MAX_MANIFEST: usize = 64 * 1024;
 pub struct Manifest {
     /// The hardware and product this bundle is for; must equal the appliance's own.
     pub compatible: String,
-    /// Version of the system in the bundle, for people and for [`Version`].
+    /// Version of the system in the bundle, for people and for the updater's comparison (semantic versions).
     pub version: Option<String>,
     /// What changed, for people.
     pub description: Option<String>,

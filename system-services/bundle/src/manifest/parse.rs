@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::keyfile::{self, Entry, Group};
 use super::{
     FileName, Format, Handler, Hooks, Image, ImageHook, Manifest, ManifestError, Template, TemplateImage,
-    Tree, Version,
+    Tree, version,
 };
 
 /// Blocks of the hash tree, in bytes.
@@ -147,7 +147,7 @@ fn min_rauc_version(keys: &mut Keys<'_>) -> Result<Option<String>, ManifestError
     let line = keys.line_of("min-rauc-version");
     let text = keys.text("min-rauc-version")?;
     if let Some(text) = &text {
-        Version::parse(text).map_err(|source| ManifestError::MinRaucVersion { line, source })?;
+        version::check(text).map_err(|source| ManifestError::MinRaucVersion { line, source })?;
     }
     Ok(text)
 }

@@ -1,29 +1,12 @@
-//! Versions and their order, for the protection against downgrades.
-
-use std::cmp::Ordering;
-use std::fmt;
+//! What RAUC takes for a version in `min-rauc-version`: only whether it is one, since it means nothing here.
+//!
+//! Not the versions of the appliance: those are compared by the updater and the channels, strictly as semantic versions, with
+//! one type for both (`ipc::updater_version`). RAUC's may lack parts (`1.14`) and have leading zeros (`2026.08.1`).
 
 /// Longest version in bytes.
 const MAX_VERSION: usize = 128;
 
-/// `major[.minor[.patch]][-pre][+build]`, ordered as semantic versioning says (2.0.0, item 11).
-///
-/// Unlike there, a missing minor or patch is 0 (RAUC's `1.14`) and leading zeros are read (`2026.08.1`).
-/// Build metadata is not kept: it has no order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Version {
-    numbers: [u64; 3],
-    pre: Vec<Identifier>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Identifier {
-    // The order of the variants is the rule: numbers are below words.
-    Number(u64),
-    Word(String),
-}
-
-/// Why a text is no version.
+/// Why a text is no version of RAUC's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// Longer than 128 bytes.
@@ -37,27 +20,18 @@ pub enum VersionError {
     Identifier,
 }
 
-impl Version {
-    /// Reads a version.
-    pub fn parse(text: &str) -> Result<Self, VersionError> {
-        if text.len() > MAX_VERSION {
-            return Err(VersionError::TooLong);
-        }
-        let (text, build) = split(text, '+');
-        let (core, pre) = split(text, '-');
-        if let Some(build) = build {
-            identifiers(build)?;
-        }
-        Ok(Self {
-            numbers: numbers(core)?,
-            pre: pre.map_or(Ok(Vec::new()), identifiers)?,
-        })
+/// Checks `major[.minor[.patch]][-pre][+build]`.
+pub(super) fn check(text: &str) -> Result<(), VersionError> {
+    if text.len() > MAX_VERSION {
+        return Err(VersionError::TooLong);
     }
-
-    /// True for a version with a `-pre` part: below the release of the same numbers.
-    pub fn is_prerelease(&self) -> bool {
-        !self.pre.is_empty()
+    let (text, build) = split(text, '+');
+    let (core, pre) = split(text, '-');
+    build.map_or(Ok(()), identifiers)?;
+    if core.split('.').count() > 3 || !core.split('.').all(is_number) {
+        return Err(VersionError::Numbers);
     }
+    pre.map_or(Ok(()), identifiers)
 }
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
@@ -67,67 +41,22 @@ fn split(text: &str, at: char) -> (&str, Option<&str>) {
     }
 }
 
-fn numbers(core: &str) -> Result<[u64; 3], VersionError> {
-    let mut numbers = [0; 3];
-    for (position, part) in core.split('.').enumerate() {
-        *numbers.get_mut(position).ok_or(VersionError::Numbers)? =
-            number(part).ok_or(VersionError::Numbers)?;
-    }
-    Ok(numbers)
-}
-
-fn number(text: &str) -> Option<u64> {
+fn is_number(text: &str) -> bool {
     // `parse` alone would take a plus sign.
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok()
 }
 
-fn identifiers(text: &str) -> Result<Vec<Identifier>, VersionError> {
-    text.split('.')
-        .map(|part| {
-            if part.is_empty()
-                || !part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            {
-                return Err(VersionError::Identifier);
-            }
-            Ok(number(part).map_or_else(|| Identifier::Word(part.to_owned()), Identifier::Number))
-        })
-        .collect()
-}
-
-impl Ord for Version {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.numbers
-            .cmp(&other.numbers)
-            .then_with(|| match (self.is_prerelease(), other.is_prerelease()) {
-                (true, false) => Ordering::Less,
-                (false, true) => Ordering::Greater,
-                _ => self.pre.cmp(&other.pre),
-            })
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.numbers;
-        write!(f, "{major}.{minor}.{patch}")?;
-        for (position, identifier) in self.pre.iter().enumerate() {
-            f.write_str(if position == 0 { "-" } else { "." })?;
-            match identifier {
-                Identifier::Number(number) => write!(f, "{number}")?,
-                Identifier::Word(word) => f.write_str(word)?,
-            }
-        }
+fn identifiers(text: &str) -> Result<(), VersionError> {
+    let is_one = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if text.split('.').all(is_one) {
         Ok(())
+    } else {
+        Err(VersionError::Identifier)
     }
 }
 
@@ -135,38 +64,20 @@ impl fmt::Display for Version {
 mod tests {
     use super::*;
 
-    fn version(text: &str) -> Version {
-        Version::parse(text).unwrap()
-    }
-
     #[test]
-    fn the_order_is_that_of_semantic_versioning() {
-        let ascending = [
-            "0.9",
-            "1.0.0-alpha",
-            "1.0.0-alpha.1",
-            "1.0.0-alpha.beta",
-            "1.0.0-beta",
-            "1.0.0-beta.2",
-            "1.0.0-beta.11",
-            "1.0.0-rc.1",
-            "1.0.0",
-            "1.0.1",
-            "1.2",
-            "1.10",
+    fn parts_may_lack_and_have_leading_zeros() {
+        for text in [
+            "1",
+            "1.14",
+            "1.15.2",
             "2026.08.1",
-            "2026.8.2",
-        ];
-        for pair in ascending.windows(2) {
-            assert!(version(pair[0]) < version(pair[1]), "{pair:?}");
+            "1.0.0-rc.1",
+            "1.2.3-01",
+            "1.2.3-rc.1+x",
+            "1.2+abc",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text:?}");
         }
-    }
-
-    #[test]
-    fn missing_numbers_are_zero_and_build_metadata_has_no_order() {
-        assert_eq!(version("1"), version("1.0.0"));
-        assert_eq!(version("1.2+abc"), version("1.2.0+def.5"));
-        assert_eq!(version("1.2.3-rc.1+x").to_string(), "1.2.3-rc.1");
     }
 
     #[test]
@@ -182,11 +93,11 @@ mod tests {
             " 1",
             "99999999999999999999999",
         ] {
-            assert_eq!(Version::parse(text), Err(VersionError::Numbers), "{text:?}");
+            assert_eq!(check(text), Err(VersionError::Numbers), "{text:?}");
         }
         for text in ["1-", "1-a..b", "1-a_b", "1+", "1+ä"] {
-            assert_eq!(Version::parse(text), Err(VersionError::Identifier), "{text:?}");
+            assert_eq!(check(text), Err(VersionError::Identifier), "{text:?}");
         }
-        assert_eq!(Version::parse(&"1".repeat(129)), Err(VersionError::TooLong));
+        assert_eq!(check(&"1".repeat(129)), Err(VersionError::TooLong));
     }
 }
