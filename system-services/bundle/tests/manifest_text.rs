@@ -336,6 +336,15 @@ fn the_syntax_is_checked() {
     assert!(parse(&(small(&verity(), "") + &"\n".repeat(60_000))).is_ok());
 }
 
+/// As the real rauc wrote it: `[meta.hearth]` of a bundle with an SBOM, signed anew.
+#[test]
+fn our_meta_keys_stand_in_raucs_order() {
+    let group =
+        "[meta.hearth]\nsbom-sha256=h\nrollback-index=0\nchunks=1\nsbom=s\nanother=1\nyet-another=1\n";
+    let manifest = parse(&small(&verity(), group)).unwrap();
+    assert!(manifest.to_text().ends_with(group), "{}", manifest.to_text());
+}
+
 #[test]
 fn labels_and_keys_of_meta_groups_are_words_as_rauc_demands() {
     for good in ["[meta.a-B_9]\n1-x_Y=z\n", "[meta.1]\n"] {

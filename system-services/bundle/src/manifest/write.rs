@@ -3,6 +3,13 @@
 use super::keyfile::{escape, escape_list};
 use super::{FileName, Format, Image, ImageHook, Manifest};
 
+/// The keys of our own `[meta.hearth]` in the order in which RAUC writes them.
+///
+/// RAUC keeps the keys of such a group in a hash table, so their order is that of their hashes: always the same, but of no
+/// rule that can be told. Written like this, the manifest hash stays when RAUC signs a bundle anew (measured with 1.13
+/// and 1.15 for the keys that our bundles have). Other keys follow in the order of their names.
+const META_ORDER: [&str; 4] = ["sbom-sha256", "rollback-index", "chunks", "sbom"];
+
 /// The whole file.
 pub(super) fn text(manifest: &Manifest) -> String {
     let mut out = Text(String::new());
@@ -28,6 +35,9 @@ pub(super) fn text(manifest: &Manifest) -> String {
     }
     for (label, entries) in &manifest.meta {
         out.group(&format!("meta.{label}"));
+        let place = |key: &str| META_ORDER.iter().position(|known| *known == key);
+        let mut entries: Vec<_> = entries.iter().collect();
+        entries.sort_by_key(|(key, _)| place(key).unwrap_or(META_ORDER.len()));
         for (key, value) in entries {
             out.value(key, value);
         }
