@@ -84,6 +84,8 @@ pub struct Watch {
     attempt: Option<Attempt>,
     /// Why what is offered is not begun.
     held_up: Option<String>,
+    /// Why what is installed is not started.
+    start_waits: Option<String>,
     /// What could not be measured, and when it may be tried again.
     unmeasured: Option<(ManifestHash, u64)>,
     /// A slot was written in this run of the updater: what was measured before it is not so any more.
@@ -103,6 +105,7 @@ impl Watch {
             offer: None,
             attempt: None,
             held_up: None,
+            start_waits: None,
             unmeasured: None,
             slots_changed: false,
             problem: None,
@@ -252,6 +255,13 @@ impl Watch {
         self.held_up = Some(sentence);
     }
 
+    /// Why what is installed is not started, if so; says whether it begins or ceases to wait.
+    pub fn start_waits(&mut self, sentence: Option<String>) -> bool {
+        let changed = self.start_waits.is_some() != sentence.is_some();
+        self.start_waits = sentence;
+        changed
+    }
+
     /// A person gave `hash` up: in this boot it is not begun again by itself.
     pub fn leave_alone(&mut self, hash: ManifestHash) {
         self.attempt = Some(Attempt {
@@ -308,7 +318,7 @@ impl Watch {
     pub fn view(&self, record: &Record, version: &str) -> View {
         if self.url.is_none() {
             return View {
-                error: self.problem.clone(),
+                error: self.problem.clone().or_else(|| self.start_waits.clone()),
                 ..View::default()
             };
         }
@@ -329,7 +339,7 @@ impl Watch {
                 .find(|failed| failed.manifest_hash.to_string() == available.manifest_hash);
             available.failed_before = failed.map(|failed| failed.reason.clone());
         }
-        let errors = [&self.problem, &self.error, &self.held_up];
+        let errors = [&self.problem, &self.error, &self.held_up, &self.start_waits];
         let errors: Vec<&str> = errors.iter().filter_map(|e| e.as_deref()).collect();
         View {
             available,

@@ -292,6 +292,17 @@ impl Service {
         }
     }
 
+    /// What the start of an installed version waits for, if it does.
+    pub(super) fn start_waits(&self, problem: Option<String>) {
+        let sentence = problem.map(|problem| format!("The installed version is not started: {problem}."));
+        if lock(&self.shared.channel.watch).start_waits(sentence.clone()) {
+            if let Some(sentence) = sentence {
+                tracing::warn!("{sentence}");
+            }
+            self.notify(Notice::Changed);
+        }
+    }
+
     /// A person gave this up.
     pub(super) fn leave_alone(&self, hash: ManifestHash) {
         lock(&self.shared.channel.watch).leave_alone(hash);

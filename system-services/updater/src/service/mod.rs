@@ -22,7 +22,7 @@ use crate::error::{ServiceError, chain};
 use crate::health::{Checks, data, network};
 use crate::journal::Journal;
 use crate::slots;
-use crate::state::{Action, Event, InstallOptions, Mark, Record, Refused, State, Surroundings};
+use crate::state::{Action, Activation, Event, InstallOptions, Mark, Record, Refused, State, Surroundings};
 use crate::state_disk::StateDisk;
 use crate::{access, facts, firmware, mark_good, night, power};
 
@@ -151,7 +151,9 @@ impl Service {
                     Some(_) => {}
                     None => return,
                 },
-                _ = ticks.tick() => self.tell(Event::TimePassed).await,
+                _ = ticks.tick() => if self.time_may_pass().await {
+                    self.tell(Event::TimePassed).await;
+                },
             }
         }
     }
@@ -162,6 +164,26 @@ impl Service {
             Ok(()) | Err(ServiceError::Refused(Refused::TooLate { .. })) => {}
             Err(error) => tracing::error!("{}", chain(&error)),
         }
+    }
+
+    /// A planned start waits for room on `data`, and a person sees what it waits for.
+    async fn time_may_pass(&self) -> bool {
+        let due = matches!(
+            self.shared.record.lock().await.state,
+            State::Staged { activation: Activation::At(at), .. } if at <= now_unix_s()
+        );
+        let room = if due {
+            self.room_for_a_new_version().await
+        } else {
+            Ok(())
+        };
+        let problem = match room {
+            Err(error @ ServiceError::NoRoom(_)) => Some(error.to_string()),
+            _ => None,
+        };
+        let may = problem.is_none();
+        self.start_waits(problem);
+        may
     }
 
     /// Hears what happens from now on.

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use boot_state::Slot;
 use ipc::updater::{HistoryEntry, Outcome, Phase, When, WireError};
 use updater::engine::EngineErrorKind;
+use updater::journal::Journal;
+use updater::state::{Activation, State};
 use zbus::Variant;
 
 use crate::appliance::Appliance;
@@ -234,4 +236,45 @@ async fn without_room_for_its_health_check_a_version_is_neither_fetched_nor_star
     assert_eq!(wire, WireError::NotNow);
     assert_eq!(hearth.boot_state().primary(), Slot::A);
     hearth.call("Activate", &"tonight").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_in_the_night_waits_for_room_too() {
+    let mut hearth = Appliance::start().await;
+    let tonight = HashMap::from([("when", Variant::from("tonight"))]);
+    install(&hearth, tonight).await.unwrap();
+    hearth.until_phase(Phase::Staged).await;
+    hearth.stop().await;
+    {
+        // The night came.
+        let folder = hearth.root.path().join("var/lib/hearth-updater");
+        let (journal, mut record) = Journal::open(&folder, &folder.join("opening"), 0).unwrap();
+        let State::Staged { activation, .. } = &mut record.state else {
+            panic!("{record:?}")
+        };
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        *activation = Activation::At(now - 60);
+        journal.persist(&record, &[]).unwrap();
+    }
+    hearth.data_free_bytes = i64::MAX as u64;
+    hearth.start_service().await;
+    let mut error = None;
+    for _ in 0..500 {
+        error = hearth.status().await.check_error;
+        if error.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let error = error.expect("it says why");
+    assert!(
+        error.contains("not started") && error.contains("MB free"),
+        "{error}"
+    );
+    assert_eq!(hearth.status().await.phase, Phase::Staged);
+    assert!(!hearth.restart_asked());
+    hearth.data_free_bytes = 4096;
+    hearth.stop().await;
+    hearth.start_service().await;
+    hearth.until("restarting", Appliance::restart_asked).await;
 }
