@@ -3,6 +3,7 @@
 mod client;
 mod show;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -20,13 +21,15 @@ Usage:
       SOURCE is https://..., the whole path of a file, or usb (a stick labelled HEARTH)
       --when now|reboot|tonight      when to start it; at the next restart, unless you say more
       --force                        also a bundle that failed here before
-      --allow-downgrade              also a version that is older than one that was good here, or that was withdrawn
+      --allow-downgrade              also a version that is older than one that was good here, or that was withdrawn;
+                                     asks first, unless --yes is given too
       --no-wait                      come back at once; look at `status` for how it goes
   hearth-update activate now|reboot|tonight
                                      when to start what is installed
   hearth-update cancel               give up an installation, or what waits for its start
   hearth-update rollback             go back to the version before, with a restart
-      --allow-downgrade              also to one that was withdrawn, for instance because of a hole in it
+      --allow-downgrade              also to one that was withdrawn, for instance because of a hole in it;
+                                     asks first, unless --yes is given too
   hearth-update mark good|bad|active [booted|other|a|b]
                                      say of a slot that it works, that it does not, or that it is to be started next;
                                      without a slot: the one that runs
@@ -69,7 +72,7 @@ enum Command {
     Check,
     Activate(When),
     Cancel,
-    Rollback { allow_downgrade: bool },
+    Rollback { downgrade: Option<Consent> },
     Mark { state: String, slot: String },
 }
 
@@ -78,8 +81,17 @@ struct Install {
     source: String,
     when: When,
     force: bool,
-    allow_downgrade: bool,
+    downgrade: Option<Consent>,
     no_wait: bool,
+}
+
+/// How a downgrade was agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consent {
+    /// The person at the terminal is asked.
+    Ask,
+    /// With the command line.
+    Given,
 }
 
 fn parse(arguments: &[&str]) -> Option<Command> {
@@ -93,11 +105,12 @@ fn parse(arguments: &[&str]) -> Option<Command> {
         ["activate", when] => Command::Activate(When::from_name(when)?),
         ["check"] => Command::Check,
         ["cancel"] => Command::Cancel,
-        ["rollback"] => Command::Rollback {
-            allow_downgrade: false,
-        },
+        ["rollback"] => Command::Rollback { downgrade: None },
         ["rollback", "--allow-downgrade"] => Command::Rollback {
-            allow_downgrade: true,
+            downgrade: Some(Consent::Ask),
+        },
+        ["rollback", "--allow-downgrade", "--yes"] => Command::Rollback {
+            downgrade: Some(Consent::Given),
         },
         ["mark", state @ ("good" | "bad" | "active")] => Command::Mark {
             state: (*state).into(),
@@ -116,12 +129,16 @@ fn parse(arguments: &[&str]) -> Option<Command> {
 }
 
 fn parse_install(arguments: &[&str]) -> Option<Install> {
+    if arguments.contains(&"--yes") && !arguments.contains(&"--allow-downgrade") {
+        return None;
+    }
     let mut install = Install::default();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match *argument {
             "--force" => install.force = true,
-            "--allow-downgrade" => install.allow_downgrade = true,
+            "--allow-downgrade" => install.downgrade = install.downgrade.or(Some(Consent::Ask)),
+            "--yes" => install.downgrade = Some(Consent::Given),
             "--no-wait" => install.no_wait = true,
             "--when" => install.when = When::from_name(rest.next()?)?,
             source if !source.starts_with('-') && install.source.is_empty() => install.source = source.into(),
@@ -154,12 +171,12 @@ async fn carry_out(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::Cancel => Client::connect().await?.cancel().await?,
-        Command::Rollback { allow_downgrade } => {
+        Command::Rollback { downgrade } => {
+            agree(downgrade)?;
             let client = Client::connect().await?;
-            if allow_downgrade {
-                client.downgrade().await?;
-            } else {
-                client.rollback().await?;
+            match downgrade {
+                Some(_) => client.downgrade().await?,
+                None => client.rollback().await?,
             }
             println!("The box restarts into the version before.");
         }
@@ -205,13 +222,34 @@ async fn status(json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks whether an older version is really wanted.
+fn agree(downgrade: Option<Consent>) -> anyhow::Result<()> {
+    if downgrade != Some(Consent::Ask) {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        anyhow::bail!("nobody can be asked about a downgrade here; add --yes to agree to it beforehand");
+    }
+    eprint!(
+        "An older version may have holes that were mended since, and may not understand what newer ones have stored.\n\
+         Go on all the same? [y/N] "
+    );
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .context("read the answer")?;
+    anyhow::ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "nothing was changed");
+    Ok(())
+}
+
 async fn install(options: Install) -> anyhow::Result<()> {
+    agree(options.downgrade)?;
     let client = Client::connect().await?;
     client
         .install(
             &options.source,
             options.force,
-            options.allow_downgrade,
+            options.downgrade.is_some(),
             options.when,
         )
         .await?;
@@ -261,6 +299,15 @@ mod tests {
                     ..Install::default()
                 }),
             ),
+            (
+                "install --yes /a --allow-downgrade",
+                install(Install {
+                    source: "/a".into(),
+                    downgrade: Some(Consent::Given),
+                    ..Install::default()
+                }),
+            ),
+            ("install /a --yes", None),
             ("install", None),
             ("install /a /b", None),
             ("install /a --when", None),
@@ -279,7 +326,7 @@ mod tests {
             (
                 "rollback --allow-downgrade",
                 Some(Command::Rollback {
-                    allow_downgrade: true,
+                    downgrade: Some(Consent::Ask),
                 }),
             ),
             ("rollback --force", None),
