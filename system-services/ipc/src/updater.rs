@@ -193,9 +193,8 @@ pub struct BundleStatus {
     pub size_bytes: u64,
 }
 
-/// What the channel offers and this box does not run yet.
+/// What the channel offers and this box does not run yet. Stored: a newer updater may have written more keys into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Available {
     /// Version.
     pub version: String,
@@ -317,9 +316,8 @@ pub enum Outcome {
     JournalLost,
 }
 
-/// One line of the history.
+/// One line of the history. Stored: a newer updater may have written more keys into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct HistoryEntry {
     /// When, in seconds since 1970, as the box knew it.
     pub unix_s: u64,

@@ -135,7 +135,6 @@ impl fmt::Debug for Access {
 
 /// A bundle whose signature was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct BundleInfo {
     /// What it is made for.
     pub compatible: String,
@@ -167,7 +166,6 @@ pub struct BundleInfo {
 
 /// One image of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ImageInfo {
     /// `boot`, `rootfs` …
     pub class: String,
@@ -202,7 +200,6 @@ pub struct Job {
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Written {
     /// Each image, as it must be on the slot's partitions.
     pub images: Vec<WrittenImage>,
@@ -212,7 +209,6 @@ pub struct Written {
 
 /// One image on its partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct WrittenImage {
     /// `boot` or `rootfs`.
     pub class: String,

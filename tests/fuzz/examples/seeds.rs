@@ -647,6 +647,23 @@ fn updater() -> Result<()> {
         "valid-channel",
         r#"{"format":1,"value":{"serial":7,"checked_unix_s":5,"url":"https://updates.example/stable.hearth-channel","available":null}}"#,
     )?;
+    seed(
+        "updater_journal",
+        "valid-of-a-newer-version",
+        r#"{"format":1,"value":{"state":{"rolled-back":{"why":1}},"rollback_index":1,"failed":[],"more":[2]}}"#,
+    )?;
+    seed(
+        "updater_journal",
+        "valid-access",
+        r#"{"format":1,"source":{"https":"https://a/b"},"tls_certificate":null,"tls_key":null,"tls_authorities":"/ca.pem","tls_no_verify":false,"headers":["A: b"]}"#,
+    )?;
+    seed("content_range", "valid", "bytes 0-99/1234")?;
+    seed(
+        "content_range",
+        "valid-last",
+        "bytes 0-18446744073709551613/18446744073709551614",
+    )?;
+    seed("content_range", "outside", "bytes 90-100/100")?;
 
     let default = updater::config::DEFAULT;
     seed("updater_settings", "valid-default", default)?;

@@ -31,7 +31,7 @@ pub use container::{bundle_container, bundle_payload, chunk_index};
 pub use disk::disk_layout;
 pub use fat::fat_image;
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
-pub use updater::{night, prose, updater_journal, updater_settings};
+pub use updater::{content_range, night, prose, updater_journal, updater_settings};
 pub use web::{web_request, web_store, wizard_form};
 pub use write_log::write_log;
 
@@ -66,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     ("setup_request", setup_request),
     ("updater_journal", updater_journal),
     ("updater_settings", updater_settings),
+    ("content_range", content_range),
     ("web_request", web_request),
     ("web_store", web_store),
     ("wizard_form", wizard_form),

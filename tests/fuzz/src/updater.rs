@@ -1,8 +1,11 @@
-//! What the updater reads at home: its notes, its settings, the time zone; and what people are shown of a bundle.
+//! What the updater reads at home: its notes, its settings, the time zone; what a server answers; and what people are shown of a
+//! bundle.
 
 use channel::schedule::QuietHours;
+use updater::access;
 use updater::channel::Choice;
 use updater::config::Config;
+use updater::install::https;
 use updater::journal::{decode_channel, decode_line, decode_record, encode_record};
 use updater::night;
 use web_setup::prose::{self, Block};
@@ -11,7 +14,7 @@ use crate::{accept, padded, text};
 
 /// A value of the journal: what decodes encodes to what decodes to the same.
 pub fn updater_journal(bytes: &[u8]) {
-    if decode_line(bytes).is_ok() || decode_channel(bytes).is_ok() {
+    if decode_line(bytes).is_ok() || decode_channel(bytes).is_ok() || access::decode(bytes).is_ok() {
         accept();
     }
     let Ok(record) = decode_record(bytes) else {
@@ -45,6 +48,15 @@ pub fn updater_settings(bytes: &[u8]) {
         let hours = choice.quiet.to_string();
         assert_eq!(QuietHours::parse(&hours), Ok(choice.quiet));
     }
+}
+
+/// A server's `Content-Range`: some bytes, inside of the file.
+pub fn content_range(bytes: &[u8]) {
+    let Some((range, size)) = text(bytes).and_then(https::content_range) else {
+        return;
+    };
+    accept();
+    assert!(range.start < range.end && range.end <= size, "{range:?} {size}");
 }
 
 /// Eight bytes time, then a TZif file: an offset is less than a day, and the night comes within two.

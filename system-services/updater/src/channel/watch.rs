@@ -22,7 +22,6 @@ const HELD_UP_S: u64 = 900;
 
 /// What the box knows of a channel, over restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Known {
     /// The highest serial of an index that was accepted.
     pub serial: u64,

@@ -139,7 +139,7 @@ impl Https {
             what: what.into(),
         };
         let (range, size) =
-            content_range(&response).ok_or_else(|| answer("no or a wrong Content-Range header"))?;
+            range_of(&response).ok_or_else(|| answer("no or a wrong Content-Range header"))?;
         if size > MAX_BYTES {
             return Err(answer("a file larger than 16 GiB"));
         }
@@ -187,7 +187,7 @@ impl Https {
     fn open_stream(&self, range: Range<u64>) -> Result<Stream, HttpsError> {
         let text = format!("bytes={}-{}", range.start, range.end - 1);
         let response = request(&self.agent, &self.options, &text, self.validator.as_deref())?;
-        if content_range(&response) != Some((range.clone(), self.size)) {
+        if range_of(&response) != Some((range.clone(), self.size)) {
             return Err(HttpsError::Answer {
                 url: self.options.url.clone(),
                 what: "another range than the one asked for".into(),
@@ -416,13 +416,23 @@ fn agent(options: &Options) -> Result<Agent, HttpsError> {
             .proxy(None)
             .user_agent(concat!("hearth-updater/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls)
-            .max_redirects(5)
+            .max_redirects(redirects(&options.headers))
             .timeout_resolve(Some(Duration::from_secs(20)))
             .timeout_connect(Some(Duration::from_secs(20)))
             .timeout_recv_response(Some(options.stall))
             .timeout_per_read(Some(options.stall))
             .build(),
     ))
+}
+
+/// Headers may be secrets for this server only. ureq drops `Authorization` on a redirect, but no other.
+fn redirects(headers: &[(String, String)]) -> u32 {
+    let dropped = |name: &str| name.eq_ignore_ascii_case(header::AUTHORIZATION.as_str());
+    if headers.iter().all(|(name, _)| dropped(name)) {
+        5
+    } else {
+        0
+    }
 }
 
 /// Asks for a part of the file; the answer is one to a range request.
@@ -461,9 +471,12 @@ fn request(
     }
 }
 
-/// `bytes 0-99/1234`: range and size (RFC 9110, 14.4).
-fn content_range(response: &Response<Body>) -> Option<(Range<u64>, u64)> {
-    let text = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+fn range_of(response: &Response<Body>) -> Option<(Range<u64>, u64)> {
+    content_range(response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?)
+}
+
+/// `bytes 0-99/1234`: range and size (RFC 9110, 14.4); public for the fuzz tests.
+pub fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);

@@ -20,7 +20,7 @@ use boot_state::Running;
 use ipc::boot_facts::Slot;
 use ipc::updater::{HistoryEntry, Outcome, Phase, When};
 use ipc::updater_version::Version;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::engine::{BundleInfo, EngineErrorKind, ManifestHash, Source, Written};
@@ -60,7 +60,6 @@ pub struct Surroundings {
 
 /// How much network there is; the health gate asks for no less than there was before the update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Some network card has a carrier.
     pub carrier: bool,
@@ -70,7 +69,6 @@ pub struct Network {
 
 /// What a person or a program asks of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct InstallOptions {
     /// Also a bundle that failed before.
     pub force: bool,
@@ -86,7 +84,6 @@ pub struct InstallOptions {
 
 /// The bundle that a state is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Bundle {
     /// For what it is made.
     pub compatible: String,
@@ -117,7 +114,6 @@ impl From<&BundleInfo> for Bundle {
 
 /// How things were when a slot was made the one to try: what the next boot is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Arming {
     /// The boot in which it was done.
     pub boot_id: String,
@@ -129,7 +125,6 @@ pub struct Arming {
 
 /// A slot that has to prove itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Trial {
     /// The slot.
     pub target: Slot,
@@ -143,7 +138,7 @@ pub struct Trial {
 
 /// When a staged system is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// The next boot tries it: the boot state says so already, or will in a moment.
     AtReboot(Arming),
@@ -153,7 +148,7 @@ pub enum Activation {
 
 /// What is going on. Resting: `Idle`, `Good`, `RolledBack`, `Unhealthy`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Nothing.
     #[default]
@@ -241,7 +236,6 @@ impl State {
 
 /// A bundle that is not tried again by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct FailedBundle {
     /// Which.
     pub manifest_hash: ManifestHash,
@@ -251,12 +245,11 @@ pub struct FailedBundle {
 
 /// What the updater put into a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 pub struct SlotNote {
     /// Which bundle; none for a slot of the factory image.
     pub bundle: Option<Bundle>,
     /// Its rollback index: as its bundle says, then as it said itself when it was good; 0 while neither is known.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub rollback_index: u32,
     /// It proved itself.
     pub proved: bool,
@@ -275,17 +268,19 @@ pub struct SlotNote {
 }
 
 /// Everything that survives a restart.
+///
+/// A newer system writes it too, and is then rolled back to this one, which must not forget what failed: keys that are not
+/// known are passed over, and a state that is not known counts as `Idle` (what runs is for the boot manager to say).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 pub struct Record {
     /// What is going on.
+    #[serde(deserialize_with = "known_state")]
     pub state: State,
     /// The newest version that was good here: nothing older is installed unless that is asked for. Only ever raised.
     pub floor: Option<Version>,
     /// The highest rollback index that was good here: nothing lower is installed or gone back to by hand unless that is
     /// asked for. Only ever raised.
-    // Not written while it is 0: the updater of a version before this one would not know the key.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub rollback_index: u32,
     /// Bundles that failed, oldest first, at most [`MAX_FAILED`].
     pub failed: Vec<FailedBundle>,
@@ -293,6 +288,14 @@ pub struct Record {
     pub slots: [SlotNote; 2],
     /// Why the last installation came to nothing: a sentence.
     pub last_error: Option<String>,
+}
+
+fn known_state<'de, D: Deserializer<'de>>(from: D) -> Result<State, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(serde_json::from_value(value).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the updater's state is one of another version");
+        State::Idle
+    }))
 }
 
 /// What happened.
@@ -525,11 +528,6 @@ impl Record {
         });
     }
 }
-
-fn is_zero(index: &u32) -> bool {
-    *index == 0
-}
-
 fn index(slot: Slot) -> usize {
     match slot {
         Slot::A => 0,

@@ -7,7 +7,7 @@ use super::{Bundle, State, Trial};
 
 /// A state in which nothing is under way; see [`State`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub enum Resting {
     /// [`State::Idle`].
     #[default]
