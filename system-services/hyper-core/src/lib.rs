@@ -1,0 +1,2 @@
+//! Hypercore in Rust: append-only logs that are signed, replicated and verified block by block, wire-compatible with the
+//! JavaScript stack (hypercore 11). Nothing here knows of the appliance.
