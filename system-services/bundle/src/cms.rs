@@ -10,6 +10,10 @@ mod leaf;
 mod shape;
 mod structure;
 
+use std::fmt;
+use std::time::Duration;
+
+use cms::cert::x509::der::DateTime;
 use cms::cert::x509::der::oid::ObjectIdentifier;
 use cms::cert::x509::der::oid::db::{DB, rfc5911::ID_ENVELOPED_DATA};
 use cms::cert::x509::name::Name;
@@ -26,6 +30,17 @@ use crate::manifest::sha256;
 /// Seconds since 1970-01-01 00:00 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime(pub u64);
+
+impl fmt::Display for UnixTime {
+    /// As RFC 3339 has it: `2026-08-31T14:05:00Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_unix_duration(Duration::from_secs(self.0)) {
+            Ok(time) => time.fmt(f),
+            // As far as certificates go, too.
+            Err(_) => f.write_str("9999-12-31T23:59:59Z"),
+        }
+    }
+}
 
 /// Who signed.
 #[derive(Debug, Clone, PartialEq, Eq)]

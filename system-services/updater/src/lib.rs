@@ -23,4 +23,3 @@ pub mod slots;
 pub mod state;
 pub mod state_disk;
 pub mod status;
-pub mod time;

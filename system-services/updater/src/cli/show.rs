@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::io::{IsTerminal, Write as _};
 
+use bundle::cms::UnixTime;
 use ipc::updater::{HistoryEntry, Phase, Progress, Status, When};
 use serde::Serialize;
 
@@ -102,7 +103,7 @@ pub fn history(entries: &[HistoryEntry]) -> String {
     }
     let mut text = String::new();
     for entry in entries {
-        let _ = writeln!(text, "{}  {}", crate::time::rfc3339(entry.unix_s), entry.sentence);
+        let _ = writeln!(text, "{}  {}", UnixTime(entry.unix_s), entry.sentence);
     }
     text
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use boot_state::{Running, Slot};
+use bundle::cms::UnixTime;
 use zbus::{OwnedVariant, Variant};
 
 use super::arguments::owned;
 use crate::engine::BundleInfo;
 use crate::service::Snapshot;
 use crate::state::slot_of_record;
-use crate::time::rfc3339;
 
 /// `a{sv}`.
 pub type Dict = HashMap<String, OwnedVariant>;
@@ -152,13 +152,13 @@ fn content(builder: Builder, snapshot: &Snapshot, slot: Slot, class: &str) -> Bu
     let builder = match note.installed_unix_s {
         Some(at) => builder
             .put_some("installed.transaction", note.transaction.clone())
-            .put("installed.timestamp", rfc3339(at))
+            .put("installed.timestamp", UnixTime(at).to_string())
             .put("installed.count", note.installed_count),
         None => builder,
     };
     match note.activated_unix_s.filter(|_| class == "rootfs") {
         Some(at) => builder
-            .put("activated.timestamp", rfc3339(at))
+            .put("activated.timestamp", UnixTime(at).to_string())
             .put("activated.count", note.activated_count),
         None => builder,
     }
