@@ -1,2 +1,5 @@
 //! Hypercore in Rust: append-only logs that are signed, replicated and verified block by block, wire-compatible with the
 //! JavaScript stack (hypercore 11). Nothing here knows of the appliance.
+
+pub mod crypto;
+pub mod flat_tree;
