@@ -3,3 +3,4 @@
 
 pub mod crypto;
 pub mod flat_tree;
+pub mod messages;
