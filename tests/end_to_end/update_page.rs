@@ -46,6 +46,9 @@ fn a_person_finds_installs_and_takes_back_an_update_in_the_browser() -> Result<(
         s["version"] == "0.1.0"
     })?;
     let history = shell::run(machine.vm()?, "hearth-update history", 60)?;
-    ensure!(history.contains("0.2.0"), "{history}");
+    ensure!(
+        history.contains("A person went back from version 0.2.0"),
+        "{history}"
+    );
     Ok(())
 }

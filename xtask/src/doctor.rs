@@ -62,6 +62,7 @@ const TOOLS: &[Tool] = &[
     tool(Need::Image, "unsquashfs", "squashfs-tools"),
     tool(Need::Image, "veritysetup", "cryptsetup-bin"),
     tool(Need::Qemu, "qemu-system-aarch64", "qemu-system-arm"),
+    tool(Need::Qemu, "setpriv", "util-linux"),
     tool(Need::Test, "qemu-system-x86_64", "qemu-system-x86"),
     tool(Need::Test, "fdtput", "device-tree-compiler"),
     tool(Need::Test, "chromium", "chromium"),

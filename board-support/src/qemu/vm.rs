@@ -1,5 +1,6 @@
 //! A running machine: its process, its control socket, the text of its console.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -56,6 +57,13 @@ impl Vm {
     pub fn start(qemu: &Qemu, machine: &Machine<'_>) -> Result<Self, VmError> {
         let qemu = qemu.command(machine);
         let program = qemu.get_program().to_string_lossy().into_owned();
+        let start = |program: &str, source| VmError::Start {
+            program: program.into(),
+            source,
+        };
+        if !is_installed(qemu.get_program()) {
+            return Err(start(&program, std::io::ErrorKind::NotFound.into()));
+        }
         // util-linux's: the machine ends with the thread that started it, also when that is killed.
         let mut command = Command::new("setpriv");
         command
@@ -72,7 +80,7 @@ impl Vm {
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .spawn()
-            .map_err(|source| VmError::Start { program, source })?;
+            .map_err(|source| start("setpriv (of util-linux)", source))?;
         Ok(Self {
             child,
             control: machine.control.into(),
@@ -204,6 +212,12 @@ impl Vm {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What `setpriv` is to start; its own failure to find it would be seen on the terminal only.
+fn is_installed(program: &OsStr) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
 }
 
 impl Drop for Vm {

@@ -11,6 +11,7 @@ use ipc::updater::{HistoryEntry, Outcome};
 use redb::backends::InMemoryBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::channel::Known;
@@ -129,7 +130,8 @@ impl Journal {
 
     fn try_open(path: &Path) -> Result<(Self, Record), JournalError> {
         remove_leftover(&unfinished(path)).map_err(failed(path))?;
-        if !path.exists() {
+        // A disk that does not answer is not one without a journal.
+        if !path.try_exists().map_err(redb::Error::Io).map_err(failed(path))? {
             Self::create(path)?;
         }
         let mut database = Database::builder()
@@ -176,7 +178,9 @@ impl Journal {
             };
             Ok(table.get(KEY)?.map(|value| value.value().to_vec()))
         })?;
-        bytes.map_or(Ok(Record::default()), |bytes| self.decode(&bytes))
+        bytes.map_or(Ok(Record::default()), |bytes| {
+            decode_record(&bytes).map_err(|problem| content(&self.path, &problem))
+        })
     }
 
     /// Every line, oldest first.
@@ -278,9 +282,20 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
     Ok(stored.value)
 }
 
-/// The record in the bytes that a journal stores; for the fuzz tests.
+/// The record in the bytes that a journal stores; public for the fuzz tests.
 pub fn decode_record(bytes: &[u8]) -> Result<Record, String> {
-    decode(bytes)
+    let mut value: Value = decode(bytes)?;
+    let state = value
+        .get_mut("state")
+        .map(|state| std::mem::replace(state, Value::from("idle")));
+    let record: Record = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    match serde_json::from_value(state.unwrap_or_default()) {
+        Ok(state) => Ok(Record { state, ..record }),
+        Err(error) => {
+            tracing::warn!(%error, "the updater's state is one of another version");
+            Ok(record.without_its_state())
+        }
+    }
 }
 
 /// A line of the history in the bytes that a journal stores; for the fuzz tests.
@@ -406,6 +421,22 @@ mod tests {
         );
         let record = decode_record(text.as_bytes()).unwrap();
         assert_eq!(record.state, State::Idle);
+        // Nor is a trial whose notes are not understood.
+        let newer = good();
+        let bundle = Bundle {
+            manifest_hash: crate::engine::ManifestHash([7; 32]),
+            ..Bundle::default()
+        };
+        let note = crate::state::SlotNote {
+            bundle: Some(bundle),
+            ..Default::default()
+        };
+        let slots = [note, Default::default()];
+        let text = String::from_utf8(encode_record(&Record { slots, ..newer }).unwrap()).unwrap();
+        let text = text.replacen("{\"good\":", "{\"better\":", 1);
+        let tried = decode_record(text.as_bytes()).unwrap();
+        assert_eq!(tried.state, State::Idle);
+        assert_eq!(tried.failed[0].manifest_hash.0, [7; 32]);
         assert_eq!(
             (record.failed.len(), record.failed[0].reason.as_str()),
             (1, "No.")

@@ -48,13 +48,30 @@ async fn forward(
         let notice = match notices.recv().await {
             Ok(notice) => notice,
             // Whoever was too slow reads the state as it is now.
-            Err(RecvError::Lagged(_)) => Notice::Changed,
+            Err(RecvError::Lagged(_)) => {
+                if let Err(error) = catch_up(&connection, &service).await {
+                    tracing::warn!("a signal was not sent: {error}");
+                }
+                Notice::Changed
+            }
             Err(RecvError::Closed) => return,
         };
         let told = tell(&connection, &service, &notice).await;
         if let Err(error) = told {
             tracing::warn!("a signal was not sent: {error}");
         }
+    }
+}
+
+/// The end of an installation may be among what was missed: RAUC's clients wait for it.
+async fn catch_up(connection: &Connection, service: &Service) -> zbus::Result<()> {
+    let rauc = connection
+        .object_server()
+        .interface::<_, rauc::Installer>(RAUC_OBJECT)
+        .await?;
+    match rauc::missed_end(&rauc, service).await {
+        Some(end) => rauc::tell(&rauc, service, &end).await,
+        None => Ok(()),
     }
 }
 

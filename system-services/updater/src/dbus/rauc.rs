@@ -243,6 +243,16 @@ pub(super) async fn tell(
     Ok(())
 }
 
+/// The end of an installation whose beginning was told, when there is none any more.
+pub(super) async fn missed_end(object: &InterfaceRef<Installer>, service: &Service) -> Option<Notice> {
+    let told = object.get().await.told().installing;
+    let record = service.snapshot().await.ok()?.record;
+    (told && !is_installing(record.state.phase())).then(|| Notice::Completed {
+        ok: record.last_error.is_none(),
+        sentence: record.last_error.unwrap_or_default(),
+    })
+}
+
 /// Tells one property: what it was when the notice came, whatever it is by now.
 async fn say(emitter: &SignalEmitter<'_>, property: &str, value: Variant<'_>) -> zbus::Result<()> {
     let interface = InterfaceName::try_from(RAUC_INTERFACE)?;

@@ -93,6 +93,9 @@ pub enum HttpsError {
 fn hint(status: u16) -> &'static str {
     match status {
         200 => " to a range request: this server cannot send parts of a file, which updates need",
+        300..=399 => {
+            ": give the address that it leads to; headers other than Authorization are not sent on to another place"
+        }
         401 | 403 => " (not allowed)",
         404 | 410 => " (no such file)",
         _ => "",

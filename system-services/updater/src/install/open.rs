@@ -188,6 +188,10 @@ pub(super) fn refused(sentence: impl Into<String>) -> EngineError {
 /// What the service does about it, and the sentence.
 pub fn https_error(error: HttpsError) -> EngineError {
     let kind = match &error {
+        // It will lead there the next time, too.
+        HttpsError::Status {
+            status: 300..=399, ..
+        } => EngineErrorKind::Refused,
         HttpsError::Unreachable { .. } | HttpsError::Status { .. } => EngineErrorKind::Unreachable,
         HttpsError::NotHttps(_) | HttpsError::Authorities | HttpsError::Answer { .. } => {
             EngineErrorKind::Refused

@@ -521,6 +521,10 @@ fn recall_access(root: &Root, state: &State) -> Access {
     };
     recalled.unwrap_or_else(|error| {
         tracing::error!("{}", chain(&error));
+        // Nobody will ask for it any more, and it may hold a secret.
+        if let Err(error) = access::forget(root) {
+            tracing::error!("{}", chain(&error));
+        }
         Access::default()
     })
 }

@@ -20,7 +20,7 @@ use boot_state::Running;
 use ipc::boot_facts::Slot;
 use ipc::updater::{HistoryEntry, Outcome, Phase, When};
 use ipc::updater_version::Version;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::engine::{BundleInfo, EngineErrorKind, ManifestHash, Source, Written};
@@ -270,12 +270,11 @@ pub struct SlotNote {
 /// Everything that survives a restart.
 ///
 /// A newer system writes it too, and is then rolled back to this one, which must not forget what failed: keys that are not
-/// known are passed over, and a state that is not known counts as `Idle` (what runs is for the boot manager to say).
+/// known are passed over; for a state that is not known see [`Record::without_its_state`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
     /// What is going on.
-    #[serde(deserialize_with = "known_state")]
     pub state: State,
     /// The newest version that was good here: nothing older is installed unless that is asked for. Only ever raised.
     pub floor: Option<Version>,
@@ -290,12 +289,26 @@ pub struct Record {
     pub last_error: Option<String>,
 }
 
-fn known_state<'de, D: Deserializer<'de>>(from: D) -> Result<State, D::Error> {
-    let value = serde_json::Value::deserialize(from)?;
-    Ok(serde_json::from_value(value).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the updater's state is one of another version");
-        State::Idle
-    }))
+impl Record {
+    /// Of a record whose state is one of another version: what runs is for the boot manager to say, and what had not proved
+    /// itself then counts as failed, since it may be what brought the box back to this version.
+    pub fn without_its_state(mut self) -> Self {
+        self.state = State::Idle;
+        let tried = self.slots.iter().filter(|note| !note.proved);
+        let hashes: Vec<_> = tried
+            .filter_map(|note| note.bundle.as_ref().map(|bundle| bundle.manifest_hash))
+            .collect();
+        for manifest_hash in hashes {
+            self.failed.retain(|failed| failed.manifest_hash != manifest_hash);
+            self.failed.push(FailedBundle {
+                manifest_hash,
+                reason: "It had not proved itself when the box came back to this version.".into(),
+            });
+        }
+        let too_many = self.failed.len().saturating_sub(MAX_FAILED);
+        self.failed.drain(..too_many);
+        self
+    }
 }
 
 /// What happened.
