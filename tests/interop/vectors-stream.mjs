@@ -64,7 +64,7 @@ function secretstream(counter, messages) {
     key: hex(fill(5)), header: hex(header(6)), counter,
     messages: messages.map(([length, tag]) => {
       const out = Buffer.alloc(length + 17);
-      push(state, out, pattern(length), null, Buffer.from([tag]));
+      push(state, out, pattern(length), null, tag);
       return length > 300 ? { length, tag, hash: hash(out) } : { length, tag, bytes: hex(out) };
     }),
   };
@@ -122,7 +122,7 @@ async function transcript(name) {
     pattern: name, hash: hex(sides[0].handshakeHash), lengths,
     ids: [true, false].map((initiator) => hex(SecretStream.id(sides[0].handshakeHash, initiator))),
     headers: [0, 1].map((i) => hex(pipes[i].said.find((s) => s.length === 59).subarray(35))),
-    counters: ['fe'.repeat(8), 'ff'.repeat(8)],
+    counters: sides.map((side) => hex(side._sendState.subarray(72))),
     said: pipes.map((pipe) => hex(Buffer.concat(pipe.said))),
     datagrams: pipes.map((pipe) => pipe.datagrams.map(hex)),
   };

@@ -2,3 +2,4 @@
 //! JavaScript stack (hyperswarm 4, hyperdht 6, udx). Nothing here knows of the appliance.
 
 pub mod noise;
+pub mod secret_stream;
