@@ -293,6 +293,8 @@ catalogue! {
     upd_staged = "Version {version} is ready: restart to finish";
     upd_staged_now = "Version {version} is ready: the box restarts";
     upd_staged_tonight = "Version {version} starts tonight";
+    upd_staged_waits = "Version {version} is ready, but cannot start yet";
+    upd_staged_waits_lead = "It is installed and checked. Something stands in its way:";
     upd_staged_lead = "It is installed and checked. It starts with the next restart, whenever that is.";
     upd_staged_tonight_lead = "It is installed and checked. The box restarts at {time}.";
     upd_restart_now = "Restart now to finish";
@@ -342,6 +344,7 @@ catalogue! {
     upd_before_trying = "this version has to prove itself first. Wait a few minutes.";
     upd_before_empty = "slot {slot} holds no complete version. The next update fills it; then this version is the one to go back to.";
     upd_before_bad = "the version in slot {slot} has not worked on this box.";
+    upd_before_withdrawn = "the version in slot {slot} must not come back, for instance because of a security hole in it. Keep the version that runs; a newer one is offered here. If you want the old one all the same, enter on the box: hearth-update rollback --allow-downgrade";
     upd_before_other = "not in this state. Wait until nothing is being installed.";
     upd_back_title = "Go back to {version}?";
     upd_back_1 = "The box restarts with {version}, from slot {slot}. It is away for about a minute.";

@@ -282,6 +282,9 @@ pub struct Status {
     pub minimum_version: Option<String>,
     /// A `rollback` is possible now.
     pub can_roll_back: bool,
+    /// The other slot holds a good version that must not come back (its rollback index is too low): only `Downgrade` goes
+    /// there.
+    pub withdrawn: bool,
     /// Slot a and slot b.
     pub slots: Vec<SlotStatus>,
     /// What the channel offers; none when that is what runs, or nothing is known of it.
@@ -290,6 +293,9 @@ pub struct Status {
     pub checked_unix_s: Option<u64>,
     /// Why the channel could not be read the last time: a sentence.
     pub check_error: Option<String>,
+    /// What has to be done before an installed version can start in the night, or before one that is available is installed
+    /// by itself: a sentence.
+    pub waits_for: Option<String>,
 }
 
 /// What became of something.

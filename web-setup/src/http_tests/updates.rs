@@ -102,6 +102,11 @@ async fn every_state_has_its_sentence_and_its_buttons_and_no_others() {
             &["install-now", "install-tonight", "install-usb"],
         ),
         (
+            Scene::AvailableWaits,
+            "Version 0.2.0 is available",
+            &["install-now", "install-tonight", "install-usb"],
+        ),
+        (
             Scene::Failed,
             "Version 0.2.0 is available",
             &["install-now", "install-tonight", "install-usb"],
@@ -119,12 +124,22 @@ async fn every_state_has_its_sentence_and_its_buttons_and_no_others() {
             "Version 0.2.0 starts tonight",
             &["activate-now", "activate-reboot", "cancel"],
         ),
+        (
+            Scene::StagedWaits,
+            "Version 0.2.0 is ready, but cannot start yet",
+            &["activate-now", "activate-reboot", "cancel"],
+        ),
         (Scene::Restarting, "Restarting into version 0.2.0", &[]),
         (Scene::Trying, "Version 0.2.0 has to prove itself", &[]),
         (
             Scene::Good,
             "Version 0.2.0 is installed and works",
             &["check", "install-usb", "go-back"],
+        ),
+        (
+            Scene::GoodWithdrawn,
+            "Version 0.2.0 is installed and works",
+            &["check", "install-usb"],
         ),
         (Scene::GoingBack, "Going back from version 0.2.0", &[]),
         (
@@ -189,6 +204,44 @@ async fn what_is_installed_and_available_is_shown_with_sizes_channel_and_local_t
     let page = b.get(&mut me, "/updates").await;
     assert!(page.has("critical"));
     assert_eq!(page.text("value-download"), "at most 58.4 MB");
+}
+
+#[tokio::test]
+async fn what_an_update_waits_for_is_said_instead_of_a_time_that_is_past() {
+    let (b, mut me) = logged_in().await;
+    b.show(Scene::StagedWaits);
+    let page = b.get(&mut me, "/updates").await;
+    let (lead, why) = (page.text("update-lead"), page.text("waits-for"));
+    assert!(!lead.contains("restarts at"), "{lead}");
+    assert!(
+        why.contains("not started: the data partition has only 3.1 MB free") && why.contains("delete"),
+        "{why}"
+    );
+    b.show(Scene::AvailableWaits);
+    let page = b.get(&mut me, "/updates").await;
+    assert!(page.text("waits-for").starts_with("Nothing is installed: "));
+    assert!(
+        !page.has("check-error") && !page.has("tonight-by-itself") && !page.body.contains("attempt failed"),
+        "{}",
+        page.body
+    );
+    b.show(Scene::StagedTonight);
+    assert!(!b.get(&mut me, "/updates").await.has("waits-for"));
+}
+
+#[tokio::test]
+async fn a_version_that_must_not_come_back_is_named_as_the_reason_and_not_the_state_of_the_box() {
+    let (b, mut me) = logged_in().await;
+    b.show(Scene::GoodWithdrawn);
+    let page = b.get(&mut me, "/updates").await;
+    let why = page.text("go-back-why");
+    assert!(
+        why.contains("slot A must not come back") && why.contains("--allow-downgrade"),
+        "{why}"
+    );
+    let page = b.ask(&mut me, "/updates/go-back", &[("slot", "a")]).await;
+    assert!(page.body.contains("must not come back"));
+    assert!(b.updater.calls().is_empty());
 }
 
 #[tokio::test]

@@ -247,6 +247,7 @@ pub(crate) fn no_way_back(t: &Strings, status: &Status) -> Option<String> {
         (Phase::Trying, _) => t.upd_before_trying,
         (_, Some(slot)) if !slot.complete => t.upd_before_empty,
         (_, Some(slot)) if !slot.good => t.upd_before_bad,
+        _ if status.withdrawn => t.upd_before_withdrawn,
         _ => t.upd_before_other,
     };
     Some(fill(text, &[("slot", &slot.map(letter).unwrap_or_default())]))

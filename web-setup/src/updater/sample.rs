@@ -17,6 +17,8 @@ pub enum Scene {
     Available,
     /// … that must not be put off.
     Critical,
+    /// … that is not installed by itself before there is room.
+    AvailableWaits,
     /// The signature of a bundle is checked; nothing is known of it yet.
     Checking,
     /// 43 % are in place.
@@ -27,12 +29,16 @@ pub enum Scene {
     Staged,
     /// Tonight.
     StagedTonight,
+    /// Tonight, once there is room.
+    StagedWaits,
     /// The restart into it is under way.
     Restarting,
     /// It runs and has to prove itself.
     Trying,
     /// It proved itself.
     Good,
+    /// … and the one before must not come back.
+    GoodWithdrawn,
     /// It did not; the restart into the old one is under way.
     GoingBack,
     /// It did not; the old one runs.
@@ -49,20 +55,23 @@ pub enum Scene {
 
 impl Scene {
     /// Every variant, with a name for screenshots.
-    pub const ALL: [(&'static str, Self); 19] = [
+    pub const ALL: [(&'static str, Self); 22] = [
         ("idle", Self::Idle),
         ("never-checked", Self::NeverChecked),
         ("check-failed", Self::CheckFailed),
         ("available", Self::Available),
         ("critical", Self::Critical),
+        ("available-waits", Self::AvailableWaits),
         ("checking", Self::Checking),
         ("downloading", Self::Downloading),
         ("verifying", Self::Verifying),
         ("staged", Self::Staged),
         ("staged-tonight", Self::StagedTonight),
+        ("staged-waits", Self::StagedWaits),
         ("restarting", Self::Restarting),
         ("trying", Self::Trying),
         ("good", Self::Good),
+        ("good-withdrawn", Self::GoodWithdrawn),
         ("going-back", Self::GoingBack),
         ("rolled-back", Self::RolledBack),
         ("rolled-back-newer", Self::RolledBackWithNewer),
@@ -145,10 +154,12 @@ pub fn status(scene: Scene, now: u64) -> Status {
         last_error: None,
         minimum_version: None,
         can_roll_back: false,
+        withdrawn: false,
         slots: vec![slot("a", true), slot("b", false)],
         available: None,
         checked_unix_s: Some(now.saturating_sub(5400)),
         check_error: None,
+        waits_for: None,
     };
     match scene {
         Scene::Idle => {}
@@ -163,14 +174,20 @@ pub fn status(scene: Scene, now: u64) -> Status {
             critical.download_bytes = None;
             status.available = Some(critical);
         }
+        Scene::AvailableWaits => {
+            status.available = Some(available(false));
+            status.waits_for = Some(no_room("Nothing is installed", "it goes on by itself"));
+        }
         Scene::Failed => {
             status.available = Some(available(false));
             status.last_error =
                 Some("the bundle is made for hearth-pc-x86_64, and this box is hearth-raspberry-pi".into());
         }
         Scene::Checking | Scene::Downloading | Scene::Verifying => installing(&mut status, scene),
-        Scene::Staged | Scene::StagedTonight => staged(&mut status, scene, now),
-        Scene::Restarting | Scene::Trying | Scene::Good => tried(&mut status, scene, now),
+        Scene::Staged | Scene::StagedTonight | Scene::StagedWaits => staged(&mut status, scene, now),
+        Scene::Restarting | Scene::Trying | Scene::Good | Scene::GoodWithdrawn => {
+            tried(&mut status, scene, now)
+        }
         Scene::GoingBack
         | Scene::RolledBack
         | Scene::RolledBackWithNewer
@@ -214,6 +231,22 @@ fn staged(status: &mut Status, scene: Scene, now: u64) {
         status.starts = Some(When::Tonight);
         status.starts_unix_s = Some(now + 6 * 3600);
     }
+    if scene == Scene::StagedWaits {
+        // The night passed.
+        status.starts_unix_s = Some(now.saturating_sub(3600));
+        let waits = no_room(
+            "The installed version is not started",
+            "it starts in the night by itself",
+        );
+        status.waits_for = Some(waits);
+    }
+}
+
+fn no_room(what: &str, then: &str) -> String {
+    format!(
+        "{what}: the data partition has only 3.1 MB free, and a new version needs 8.4 MB there to pass its health check; \
+         delete what you do not need, then {then}."
+    )
 }
 
 /// Into slot b.
@@ -227,8 +260,9 @@ fn tried(status: &mut Status, scene: Scene, now: u64) {
     status.version = NEW.into();
     status.slots[0].running = false;
     status.slots[1].running = true;
-    if scene == Scene::Good {
-        status.can_roll_back = true;
+    if matches!(scene, Scene::Good | Scene::GoodWithdrawn) {
+        status.withdrawn = scene == Scene::GoodWithdrawn;
+        status.can_roll_back = !status.withdrawn;
         status.phase = Phase::Good;
         status.slots[1].good = true;
     }

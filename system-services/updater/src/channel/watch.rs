@@ -12,7 +12,7 @@ use super::Chosen;
 use super::look::Answer;
 use crate::engine::ManifestHash;
 use crate::night;
-use crate::state::{Record, State as Machine};
+use crate::state::{Activation, Record, State as Machine};
 
 /// Before what could not be installed is begun again by itself; doubled each time, up to a day.
 const AGAIN_S: u64 = 6 * 3600;
@@ -70,6 +70,8 @@ pub struct View {
     pub checked_unix_s: Option<u64>,
     /// Why it was not the last time.
     pub error: Option<String>,
+    /// What has to be done before the updater goes on by itself.
+    pub waits_for: Option<String>,
 }
 
 /// The memory.
@@ -261,6 +263,28 @@ impl Watch {
         changed
     }
 
+    /// Where nothing is begun by itself, nothing is held up; says whether something was.
+    pub fn allowed(&mut self, policy: UpdatePolicy) -> bool {
+        policy != UpdatePolicy::Automatic && self.held_up.take().is_some()
+    }
+
+    /// Told where it is so still: of what starts in the night, or of what is offered while nothing else goes on.
+    fn waits_for(&self, record: &Record, offered: bool) -> Option<String> {
+        match &record.state {
+            Machine::Staged {
+                activation: Activation::At(_),
+                ..
+            } => self.start_waits.clone(),
+            Machine::Idle | Machine::Good { .. } | Machine::RolledBack { .. } | Machine::Unhealthy { .. } => {
+                self.held_up.clone().filter(|_| offered)
+            }
+            Machine::Downloading { .. }
+            | Machine::Verifying { .. }
+            | Machine::Staged { .. }
+            | Machine::Trying(_) => None,
+        }
+    }
+
     /// A person gave `hash` up: in this boot it is not begun again by itself.
     pub fn leave_alone(&mut self, hash: ManifestHash) {
         self.attempt = Some(Attempt {
@@ -305,6 +329,7 @@ impl Watch {
     /// A slot is about to be written; says whether something is known no more.
     pub fn slots_change(&mut self) -> bool {
         self.slots_changed = true;
+        self.held_up = None;
         self.forget_size()
     }
 
@@ -317,7 +342,8 @@ impl Watch {
     pub fn view(&self, record: &Record, version: &str) -> View {
         if self.url.is_none() {
             return View {
-                error: self.problem.clone().or_else(|| self.start_waits.clone()),
+                error: self.problem.clone(),
+                waits_for: self.waits_for(record, false),
                 ..View::default()
             };
         }
@@ -338,9 +364,10 @@ impl Watch {
                 .find(|failed| failed.manifest_hash.to_string() == available.manifest_hash);
             available.failed_before = failed.map(|failed| failed.reason.clone());
         }
-        let errors = [&self.problem, &self.error, &self.held_up, &self.start_waits];
+        let errors = [&self.problem, &self.error];
         let errors: Vec<&str> = errors.iter().filter_map(|e| e.as_deref()).collect();
         View {
+            waits_for: self.waits_for(record, available.is_some()),
             available,
             checked_unix_s: known.map(|known| known.checked_unix_s),
             error: (!errors.is_empty()).then(|| errors.join(" ")),

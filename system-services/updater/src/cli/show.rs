@@ -30,6 +30,9 @@ pub fn headline(status: &Status) -> String {
         Phase::Downloading => format!("Version {version} is being installed."),
         Phase::Verifying => format!("Version {version} is written and is being read back."),
         Phase::Staged => match status.starts {
+            Some(When::Tonight) if status.waits_for.is_some() => {
+                format!("Version {version} is installed, but cannot start yet.")
+            }
             Some(When::Tonight) => format!("Version {version} is installed and starts in the night."),
             _ => format!("Version {version} is installed and starts with the next restart."),
         },
@@ -76,9 +79,12 @@ pub fn status(status: &Status) -> String {
     text
 }
 
-/// What the channel has: of `status` and `check`.
+/// What is waited for and what the channel has: of `status` and `check`.
 pub fn channel(status: &Status) -> String {
     let mut text = String::new();
+    if let Some(reason) = &status.waits_for {
+        let _ = writeln!(text, "waiting: {reason}");
+    }
     if let Some(new) = &status.available {
         let _ = writeln!(text, "available: version {} ({})", new.version, new.channel);
         let total = megabytes(new.size_bytes);
@@ -169,6 +175,23 @@ impl Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_waited_for_is_no_failure_of_the_channel() {
+        let mut known: Status = serde_json::from_value(serde_json::json!({
+            "phase": "staged", "version": "1.0.0", "compatible": "hearth-qemu-arm64", "starts": "tonight",
+            "starts_unix_s": 1, "can_roll_back": false, "withdrawn": false, "slots": [],
+        }))
+        .unwrap();
+        assert!(status(&known).contains("starts in the night") && !status(&known).contains("waiting"));
+        known.waits_for = Some("The data partition is full.".into());
+        let text = status(&known);
+        assert!(text.contains("waiting: The data partition is full."), "{text}");
+        assert!(
+            text.contains("cannot start yet") && !text.contains("looking for updates"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn progress_has_bytes_and_time_left() {

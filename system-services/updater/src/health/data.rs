@@ -10,11 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NoRoom {
     /// Nearly full.
-    #[error(
-        "the data partition has only {} MB free, and a new version needs {} MB there to pass its health check; delete what \
-         you do not need, then try again",
-        megabytes(*free_bytes), megabytes(needed_bytes.saturating_add(99_999))
-    )]
+    #[error("{}, then try again", self.to_be_mended())]
     Full {
         /// Bytes that are free.
         free_bytes: u64,
@@ -22,8 +18,26 @@ pub enum NoRoom {
         needed_bytes: u64,
     },
     /// It does not say.
-    #[error("the data partition does not answer; restart the box, then try again")]
+    #[error("{}, then try again", self.to_be_mended())]
     NoAnswer(#[source] rustix::io::Errno),
+}
+
+impl NoRoom {
+    /// What is wrong and what to do, without what comes after it: a person tries again, or the box goes on by itself.
+    pub fn to_be_mended(&self) -> String {
+        match self {
+            Self::Full {
+                free_bytes,
+                needed_bytes,
+            } => format!(
+                "the data partition has only {} MB free, and a new version needs {} MB there to pass its health check; \
+                 delete what you do not need",
+                megabytes(*free_bytes),
+                megabytes(needed_bytes.saturating_add(99_999))
+            ),
+            Self::NoAnswer(_) => "the data partition does not answer; restart the box".into(),
+        }
+    }
 }
 
 /// Whether the file system of `folder` has so many bytes free.

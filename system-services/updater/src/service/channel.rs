@@ -20,6 +20,7 @@ use crate::channel::watch::{Offer, Unmeasured};
 use crate::channel::{Chosen, TRANSACTION, View, Watch};
 use crate::engine::{Access, EngineError, EngineErrorKind, ManifestHash, Source};
 use crate::error::{ServiceError, chain};
+use crate::health::data::NoRoom;
 use crate::install::open::clock;
 use crate::night;
 use crate::state::{Event, InstallOptions, Record};
@@ -112,11 +113,16 @@ impl Service {
         };
         let record = self.shared.record.lock().await.clone();
         let running = crate::state::slot_of_record(self.running().slot());
-        let (next, offer) = {
-            let watch = lock(&self.shared.channel.watch);
-            let next = watch.next(&record, running, policy(root), &conditions, now);
-            (next, watch.offer_now(now.since_boot_s).cloned())
+        let policy = policy(root);
+        let (next, offer, told_no_more) = {
+            let mut watch = lock(&self.shared.channel.watch);
+            let told_no_more = watch.allowed(policy);
+            let next = watch.next(&record, running, policy, &conditions, now);
+            (next, watch.offer_now(now.since_boot_s).cloned(), told_no_more)
         };
+        if told_no_more {
+            self.notify(Notice::Changed);
+        }
         match (next.action, offer) {
             (Action::Poll, _) => {
                 if let Err(error) = self.look(&chosen).await {
@@ -272,15 +278,13 @@ impl Service {
             // It was not begun: in a moment it may be.
             Err(ServiceError::Refused(why)) => tracing::debug!("not now: {why}"),
             // A person sees why; what is free then is looked at again.
-            Err(error @ ServiceError::NoRoom(_)) => {
-                tracing::warn!("{}", chain(&error));
-                let mut watch = lock(&self.shared.channel.watch);
-                watch.held_up(
-                    offer.hash,
-                    format!("Nothing is installed: {error}."),
-                    since_boot_s,
+            Err(ServiceError::NoRoom(problem)) => {
+                tracing::warn!("{}", chain(&problem));
+                let sentence = format!(
+                    "Nothing is installed: {}, then it goes on by itself.",
+                    problem.to_be_mended()
                 );
-                drop(watch);
+                lock(&self.shared.channel.watch).held_up(offer.hash, sentence, since_boot_s);
                 self.notify(Notice::Changed);
             }
             begun => {
@@ -293,8 +297,13 @@ impl Service {
     }
 
     /// What the start of an installed version waits for, if it does.
-    pub(super) fn start_waits(&self, problem: Option<String>) {
-        let sentence = problem.map(|problem| format!("The installed version is not started: {problem}."));
+    pub(super) fn start_waits(&self, problem: Option<NoRoom>) {
+        let sentence = problem.map(|problem| {
+            format!(
+                "The installed version is not started: {}, then it starts in the night by itself.",
+                problem.to_be_mended()
+            )
+        });
         if lock(&self.shared.channel.watch).start_waits(sentence.clone()) {
             if let Some(sentence) = sentence {
                 tracing::warn!("{sentence}");

@@ -19,6 +19,7 @@ use zbus::Connection;
 use crate::config::Config;
 use crate::engine::{Access, BundleInfo, Engine, Source};
 use crate::error::{ServiceError, chain};
+use crate::health::data::NoRoom;
 use crate::health::{Checks, data, network};
 use crate::journal::Journal;
 use crate::slots;
@@ -147,7 +148,14 @@ impl Service {
         loop {
             tokio::select! {
                 said = inbox.0.recv() => match said {
-                    Some((job, event)) if self.shared.jobs.is_current(job) => self.tell(event).await,
+                    Some((job, event)) if self.shared.jobs.is_current(job) => {
+                        let installed = matches!(event, Event::ReadBackPassed);
+                        self.tell(event).await;
+                        if installed {
+                            // Who asked for a start at once hears at once what it waits for.
+                            self.time_may_pass().await;
+                        }
+                    }
                     Some(_) => {}
                     None => return,
                 },
@@ -166,24 +174,26 @@ impl Service {
         }
     }
 
-    /// A planned start waits for room on `data`, and a person sees what it waits for.
+    /// A planned start waits for room on `data`, and a person sees what it waits for, also while there is time to make some.
     async fn time_may_pass(&self) -> bool {
-        let due = matches!(
+        let planned = matches!(
             self.shared.record.lock().await.state,
-            State::Staged { activation: Activation::At(at), .. } if at <= now_unix_s()
+            State::Staged {
+                activation: Activation::At(_),
+                ..
+            }
         );
-        let room = if due {
+        let room = if planned {
             self.room_for_a_new_version().await
         } else {
             Ok(())
         };
         let problem = match room {
-            Err(error @ ServiceError::NoRoom(_)) => Some(error.to_string()),
+            Err(ServiceError::NoRoom(problem)) => Some(problem),
             _ => None,
         };
-        let may = problem.is_none();
         self.start_waits(problem);
-        may
+        problem.is_none()
     }
 
     /// Hears what happens from now on.
@@ -284,12 +294,13 @@ impl Service {
 
     /// With less room on `data` than the health gate asks for, a new version would be rolled back: said before.
     async fn room_for_a_new_version(&self) -> Result<(), ServiceError> {
+        let this = self.clone();
+        Ok(blocking("looking at the data partition", move || this.room()).await??)
+    }
+
+    fn room(&self) -> Result<(), NoRoom> {
         let folder = self.shared.root.path(STATE_FOLDER);
-        let needed_bytes = self.shared.config.health.data_free_bytes;
-        let room = blocking("looking at the data partition", move || {
-            data::room(&folder, needed_bytes)
-        });
-        Ok(room.await??)
+        data::room(&folder, self.shared.config.health.data_free_bytes)
     }
 
     /// Goes back to the other slot; with `allow_downgrade` also when its rollback index is too low.
@@ -299,8 +310,13 @@ impl Service {
 
     /// Marks a slot.
     pub async fn mark(&self, mark: Mark, slot: boot_state::Slot) -> Result<(), ServiceError> {
-        let slot = crate::state::slot_of_record(slot);
-        self.advance(Event::MarkRequested(mark, slot)).await
+        let event = Event::MarkRequested(mark, crate::state::slot_of_record(slot));
+        let mut record = self.shared.record.lock().await;
+        let (next, _) = record.step(event.clone(), &self.surroundings().await?)?;
+        if mark == Mark::Active && starts_a_new_version(&next.state) {
+            self.room_for_a_new_version().await?;
+        }
+        self.advance_locked(&mut record, event).await
     }
 
     /// The slot that runs.
@@ -470,6 +486,7 @@ impl Service {
             rollback_index: shared.facts.rollback_index,
             compatible: self.compatible(),
             network: network::observe(&shared.root),
+            room: self.room(),
         })
     }
 
@@ -511,6 +528,18 @@ fn open_journal(root: &Root) -> Result<(Journal, Record), ServiceError> {
 
 fn installing(state: &State) -> bool {
     matches!(state, State::Downloading { .. } | State::Verifying { .. })
+}
+
+/// The next start tries what was not good here so far; a good one is gone back to without being asked for room.
+fn starts_a_new_version(state: &State) -> bool {
+    matches!(
+        state,
+        State::Staged {
+            going_back: false,
+            activation: Activation::AtReboot(_),
+            ..
+        }
+    )
 }
 
 /// What was kept for an installation that goes on now; what is left of any other goes.

@@ -5,7 +5,7 @@ use ipc::updater::{BundleStatus, Progress, SlotStatus, Status, When};
 
 use super::{Service, ServiceError, blocking, lock};
 use crate::channel::View;
-use crate::state::{Activation, Bundle, Record, State, Surroundings, slot_of_record};
+use crate::state::{Activation, Bundle, Record, Refused, State, Surroundings, slot_of_record};
 
 /// Record and surroundings of one moment, for both bus interfaces.
 #[derive(Debug, Clone)]
@@ -75,6 +75,7 @@ impl Snapshot {
             record.state,
             State::Idle | State::Good { .. } | State::RolledBack { .. } | State::Unhealthy { .. }
         );
+        let no_way_back = record.no_way_back(around);
         Status {
             phase: record.state.phase(),
             version: around.version.clone(),
@@ -87,11 +88,13 @@ impl Snapshot {
             reason,
             last_error: record.last_error.clone(),
             minimum_version: record.floor.as_ref().map(ToString::to_string),
-            can_roll_back: resting && record.no_way_back(around).is_none(),
+            can_roll_back: resting && no_way_back.is_none(),
+            withdrawn: matches!(no_way_back, Some(Refused::Withdrawn { .. })),
             slots: Slot::ALL.map(|slot| self.slot(slot)).into(),
             available: self.channel.available.clone(),
             checked_unix_s: self.channel.checked_unix_s,
             check_error: self.channel.error.clone(),
+            waits_for: self.channel.waits_for.clone(),
         }
     }
 

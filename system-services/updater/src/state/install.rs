@@ -253,7 +253,18 @@ impl Record {
             activation: Activation::At(u64::MAX),
             going_back: false,
         };
-        let mut actions = next.start(options.when, around);
+        // Without room it would be rolled back, and a good bundle be remembered as bad: what starts in the night waits.
+        let (when, sentence) = match around.room {
+            Ok(()) => (options.when, sentence),
+            Err(problem) => (
+                When::Tonight,
+                format!(
+                    "{sentence} It is not started yet: {}, then it starts in the night by itself.",
+                    problem.to_be_mended()
+                ),
+            ),
+        };
+        let mut actions = next.start(when, around);
         actions.insert(0, Action::Persist(vec![entry]));
         actions.insert(1, Action::FinishInstall(*target));
         let before_reboot = actions

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::engine::{BundleInfo, EngineErrorKind, ManifestHash, Source, Written};
+use crate::health::data::NoRoom;
 
 pub use resting::Resting;
 pub use words::Mark;
@@ -56,6 +57,8 @@ pub struct Surroundings {
     pub compatible: String,
     /// The network now.
     pub network: Network,
+    /// Whether `data` has the room that a new version's health gate asks for.
+    pub room: Result<(), NoRoom>,
 }
 
 /// How much network there is; the health gate asks for no less than there was before the update.

@@ -48,6 +48,8 @@ struct World {
     indexes: [u32; 2],
     /// The next bundle's.
     next_index: u32,
+    /// Room on `data`.
+    room: Result<(), NoRoom>,
     /// A person agreed to a lower index: in the installation under way, and for what is in each slot.
     agrees: bool,
     agreed: [bool; 2],
@@ -80,6 +82,7 @@ impl World {
             versions: [1; 2],
             indexes: [0; 2],
             next_index: 0,
+            room: Ok(()),
             agrees: false,
             agreed: [false; 2],
             best_index: 0,
@@ -131,6 +134,7 @@ impl World {
             rollback_index: self.indexes[index(self.running.unwrap())],
             compatible: "box".into(),
             network: Network::default(),
+            room: self.room,
         }
     }
 
@@ -885,6 +889,17 @@ fn going_back_by_hand_below_the_index_is_refused_with_the_reason_unless_it_is_as
         );
     }
     assert!(world.memory.no_way_back(&world.around()).is_some());
+    let shown = |world: &World| {
+        let status = crate::service::Snapshot {
+            record: world.memory.clone(),
+            around: world.around(),
+            progress: None,
+            channel: crate::channel::View::default(),
+        }
+        .status();
+        (status.can_roll_back, status.withdrawn)
+    };
+    assert_eq!(shown(&world), (false, true));
     world.happen(Happens::Rollback(true));
     world.settle();
     assert_eq!(
@@ -892,6 +907,7 @@ fn going_back_by_hand_below_the_index_is_refused_with_the_reason_unless_it_is_as
         (Some(A), Phase::Good)
     );
     // … and forward again needs nobody's consent.
+    assert_eq!(shown(&world), (true, false));
     world.happen(Happens::Rollback(false));
     world.settle();
     assert_eq!(world.running, Some(B));
@@ -1034,4 +1050,27 @@ fn a_bundle_that_was_taken_and_failed_later_leaves_nothing_of_the_state_before()
         "the slot of which it told is written over"
     );
     assert!(world.memory.last_error.is_some());
+}
+
+#[test]
+fn without_room_a_version_that_was_read_back_is_started_in_the_night_and_not_now() {
+    for when in When::ALL {
+        let mut world = World::new();
+        world.happen(Happens::Install(Content::Well, when, false));
+        world.room = Err(NoRoom::Full {
+            free_bytes: 1,
+            needed_bytes: 2,
+        });
+        world.settle();
+        let State::Staged {
+            activation: Activation::At(at),
+            ..
+        } = world.memory.state
+        else {
+            panic!("{when:?}: {:?}", world.memory.state)
+        };
+        assert_eq!(at, world.around().tonight_unix_s, "{when:?}");
+        assert_eq!(world.boot_state().primary(), BootSlot::A);
+        assert!(world.memory.failed.is_empty());
+    }
 }

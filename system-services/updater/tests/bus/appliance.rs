@@ -364,6 +364,17 @@ impl Appliance {
         panic!("never {phase:?}: {:?}", self.status().await);
     }
 
+    /// What it waits for, as soon as it says so.
+    pub async fn until_it_waits(&self) -> String {
+        for _ in 0..500 {
+            if let Some(reason) = self.status().await.waits_for {
+                return reason;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never says why: {:?}", self.status().await);
+    }
+
     pub async fn status(&self) -> Status {
         let text: String = self
             .call("Status", &())

@@ -402,16 +402,12 @@ async fn a_box_without_room_does_not_begin_by_itself_and_says_why() {
     scene.hearth.boot().await;
     scene.publish(release(), 100);
     scene.check().await.unwrap();
-    let mut error = None;
-    for _ in 0..500 {
-        error = scene.hearth.status().await.check_error;
-        if error.is_some() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let error = error.expect("it says why");
-    assert!(error.contains("MB free"), "{error}");
-    assert_eq!(scene.hearth.status().await.phase, Phase::Idle);
+    let reason = scene.hearth.until_it_waits().await;
+    assert!(
+        reason.contains("MB free") && reason.contains("goes on by itself"),
+        "{reason}"
+    );
+    let status = scene.hearth.status().await;
+    assert_eq!((status.phase, status.check_error), (Phase::Idle, None));
     assert!(scene.hearth.fake.calls().is_empty());
 }

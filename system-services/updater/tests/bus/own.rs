@@ -234,8 +234,30 @@ async fn without_room_for_its_health_check_a_version_is_neither_fetched_nor_star
     hearth.boot().await;
     let (wire, _) = hearth.call("Activate", &"now").await.unwrap_err();
     assert_eq!(wire, WireError::NotNow);
+    let (wire, text) = hearth.call("Mark", &("active", "other")).await.unwrap_err();
+    assert_eq!(wire, WireError::NotNow);
+    assert!(text.contains("MB free"), "{text}");
     assert_eq!(hearth.boot_state().primary(), Slot::A);
     hearth.call("Activate", &"tonight").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_version_for_which_room_ran_out_during_its_download_waits_for_the_night() {
+    let mut hearth = Appliance::start().await;
+    hearth.fake.hold.store(true, Ordering::SeqCst);
+    install(&hearth, now()).await.unwrap();
+    hearth
+        .until("streaming", |a| a.fake.calls().contains(&"stream b".into()))
+        .await;
+    hearth.stop().await;
+    hearth.data_free_bytes = i64::MAX as u64;
+    hearth.start_service().await;
+    let status = hearth.until_phase(Phase::Staged).await;
+    assert_eq!(status.starts, Some(When::Tonight));
+    let reason = hearth.until_it_waits().await;
+    assert!(reason.contains("MB free"), "{reason}");
+    assert!(!hearth.restart_asked());
+    assert_eq!(hearth.boot_state().primary(), Slot::A);
 }
 
 #[tokio::test]
@@ -258,20 +280,13 @@ async fn a_start_in_the_night_waits_for_room_too() {
     }
     hearth.data_free_bytes = i64::MAX as u64;
     hearth.start_service().await;
-    let mut error = None;
-    for _ in 0..500 {
-        error = hearth.status().await.check_error;
-        if error.is_some() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let error = error.expect("it says why");
+    let reason = hearth.until_it_waits().await;
     assert!(
-        error.contains("not started") && error.contains("MB free"),
-        "{error}"
+        reason.contains("not started") && reason.contains("MB free"),
+        "{reason}"
     );
-    assert_eq!(hearth.status().await.phase, Phase::Staged);
+    let status = hearth.status().await;
+    assert_eq!((status.phase, status.check_error), (Phase::Staged, None));
     assert!(!hearth.restart_asked());
     hearth.data_free_bytes = 4096;
     hearth.stop().await;

@@ -48,6 +48,7 @@ pub fn headline(t: &Strings, status: &Reading<Arc<Status>>, dismissed: bool) -> 
         Phase::Downloading => with(t.upd_installing),
         Phase::Verifying => with(t.upd_verifying),
         Phase::Staged => with(match status.starts {
+            Some(When::Tonight) if status.waits_for.is_some() => t.upd_staged_waits,
             Some(When::Tonight) => t.upd_staged_tonight,
             Some(When::Now) => t.upd_staged_now,
             Some(When::Reboot) | None => t.upd_staged,
@@ -210,6 +211,11 @@ fn quiet_below(v: &View<'_>, status: &Status) -> Markup {
     }
 }
 
+/// What a person has to do before it goes on by itself.
+fn waits_for(status: &Status) -> Markup {
+    html! { @if let Some(reason) = &status.waits_for { (warning("waits-for", reason)) } }
+}
+
 fn last_error(v: &View<'_>, status: &Status) -> Markup {
     html! {
         @if let Some(reason) = &status.last_error {
@@ -242,6 +248,7 @@ fn available(v: &View<'_>, status: &Status, new: &Available) -> Markup {
     };
     html! {
         (last_error(v, status))
+        (waits_for(status))
         @if let Some(reason) = &new.failed_before {
             p data-testid="failed-before" { (fill(t.upd_failed_before, &[("reason", reason)])) }
             p.muted { (t.upd_left_out_lead) }
@@ -258,7 +265,7 @@ fn available(v: &View<'_>, status: &Status, new: &Available) -> Markup {
         @if new.failed_before.is_some() {
             div.actions.side { (button(v, "/updates/try-again", Some(("bundle", &new.manifest_hash)), "secondary", "try-again", t.upd_try_again)) }
         } @else {
-            (install_form(v, new))
+            (install_form(v, status, new))
         }
         @if let Some(reason) = &status.check_error {
             p.muted { (fill(t.upd_check_failed_why, &[("reason", reason)])) }
@@ -266,13 +273,13 @@ fn available(v: &View<'_>, status: &Status, new: &Available) -> Markup {
     }
 }
 
-fn install_form(v: &View<'_>, new: &Available) -> Markup {
+fn install_form(v: &View<'_>, status: &Status, new: &Available) -> Markup {
     let t = v.t;
     html! {
         form method="post" action="/updates/install" data-testid="form-install" data-once {
             (token(v.token))
             input type="hidden" name="bundle" value=(new.manifest_hash);
-            @if v.policy == UpdatePolicy::Automatic { p data-testid="tonight-by-itself" { (t.upd_policy_tonight) } }
+            @if v.policy == UpdatePolicy::Automatic && status.waits_for.is_none() { p data-testid="tonight-by-itself" { (t.upd_policy_tonight) } }
             label.check {
                 input type="checkbox" name="restart" value="yes" checked data-testid="restart" aria-describedby="restart-hint";
                 span { (t.upd_restart_when_done) span.hint id="restart-hint" { (t.upd_restart_when_done_hint) } }
@@ -348,6 +355,7 @@ fn staged(v: &View<'_>, status: &Status) -> Markup {
     let t = v.t;
     let tonight = status.starts == Some(When::Tonight);
     let lead = match status.starts_unix_s {
+        _ if status.waits_for.is_some() => t.upd_staged_waits_lead.to_owned(),
         Some(at) if tonight => fill(
             t.upd_staged_tonight_lead,
             &[("time", &v.clock.soon(at, v.now_unix_s))],
@@ -372,6 +380,7 @@ fn staged(v: &View<'_>, status: &Status) -> Markup {
     };
     html! {
         p data-testid="update-lead" { (lead) }
+        (waits_for(status))
         (changes(v, status.bundle.as_ref()))
         div.actions.side {
             (activate(When::Now, "primary", t.upd_restart_now))

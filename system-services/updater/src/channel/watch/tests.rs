@@ -307,7 +307,11 @@ fn an_installation_that_came_to_nothing_is_begun_again_ever_later() {
 fn what_is_held_up_is_told_and_looked_at_again_soon() {
     let mut watch = offered();
     let hash = ManifestHash([2; 32]);
-    let error = |watch: &Watch| watch.view(&Record::default(), "1.0.0").error;
+    let error = |watch: &Watch| {
+        let view = watch.view(&Record::default(), "1.0.0");
+        assert_eq!(view.error, None, "the channel was read");
+        view.waits_for
+    };
     for since_boot_s in [60, 60 + HELD_UP_S, 60 + 2 * HELD_UP_S] {
         assert!(watch.offer_now(since_boot_s).is_some());
         watch.held_up(hash, "No room.".into(), since_boot_s);
@@ -322,6 +326,49 @@ fn what_is_held_up_is_told_and_looked_at_again_soon() {
         watch.offer_now(DAY + 6 * 3600).is_some(),
         "no attempt was counted"
     );
+}
+
+#[test]
+fn what_was_held_up_is_told_no_more_once_a_person_installs_or_wants_nothing_by_itself() {
+    let mut watch = offered();
+    let waits_for = |watch: &Watch| watch.view(&Record::default(), "1.0.0").waits_for;
+    let hold = |watch: &mut Watch| watch.held_up(ManifestHash([2; 32]), "No room.".into(), 60);
+    hold(&mut watch);
+    watch.slots_change();
+    assert_eq!(waits_for(&watch), None);
+    hold(&mut watch);
+    assert!(!watch.allowed(UpdatePolicy::Automatic));
+    assert!(waits_for(&watch).is_some());
+    assert!(watch.allowed(UpdatePolicy::Notify));
+    assert_eq!(waits_for(&watch), None);
+    hold(&mut watch);
+    assert_eq!(watch.view(&Record::default(), "2.0.0").waits_for, None, "it runs");
+}
+
+#[test]
+fn what_a_start_waits_for_is_told_while_it_waits_also_without_a_channel() {
+    for mut watch in [Watch::new(1, 0), offered()] {
+        assert!(watch.start_waits(Some("Full.".into())));
+        watch.held_up(ManifestHash([2; 32]), "No room.".into(), 60);
+        let staged = |activation| Record {
+            state: Machine::Staged {
+                target: Slot::B,
+                bundle: Bundle::default(),
+                activation,
+                going_back: false,
+            },
+            ..Record::default()
+        };
+        let view = watch.view(&staged(Activation::At(1)), "1.0.0");
+        assert_eq!((view.error, view.waits_for.as_deref()), (None, Some("Full.")));
+        let armed = Activation::AtReboot(crate::state::Arming::default());
+        assert_eq!(watch.view(&staged(armed), "1.0.0").waits_for, None);
+        assert_ne!(
+            watch.view(&Record::default(), "1.0.0").waits_for.as_deref(),
+            Some("Full."),
+            "nothing is installed any more"
+        );
+    }
 }
 
 #[test]
