@@ -101,7 +101,11 @@ impl Namespace {
 /// Shows a peer, on this one connection only, that its other end knows the key of a core.
 /// `handshake_hash` is that of the connection's Noise handshake.
 pub fn capability(initiator: bool, key: &Hash, handshake_hash: &[u8; 64]) -> Hash {
-    let role = if initiator { Namespace::ReplicateInitiator } else { Namespace::ReplicateResponder };
+    let role = if initiator {
+        Namespace::ReplicateInitiator
+    } else {
+        Namespace::ReplicateResponder
+    };
     keyed_hash(handshake_hash, &[role.bytes(), key])
 }
 
@@ -131,7 +135,10 @@ pub fn tree_signable_compat(tree: &Hash, length: u64, fork: u64) -> [u8; 80] {
 /// As strict as libsodium, which the peers use: keys and points of small order and keys that are not in canonical form are
 /// refused. Two peers must never disagree on what is signed.
 pub fn verify(message: &[u8], signature: &[u8], public_key: &Hash) -> bool {
-    let (Ok(signature), Ok(key)) = (Signature::from_slice(signature), VerifyingKey::from_bytes(public_key)) else {
+    let (Ok(signature), Ok(key)) = (
+        Signature::from_slice(signature),
+        VerifyingKey::from_bytes(public_key),
+    ) else {
         return false;
     };
     key.to_edwards().compress().as_bytes() == public_key && key.verify_strict(message, &signature).is_ok()
@@ -201,7 +208,10 @@ mod tests {
     fn the_stored_secret_key_gives_the_pair_again_unless_halves_are_mixed() {
         let pair = KeyPair::from_seed(&[7; 32]);
         let mut bytes = pair.secret_key();
-        assert_eq!(KeyPair::from_secret_key(&bytes).unwrap().public_key(), pair.public_key());
+        assert_eq!(
+            KeyPair::from_secret_key(&bytes).unwrap().public_key(),
+            pair.public_key()
+        );
         bytes[0] ^= 1;
         assert!(KeyPair::from_secret_key(&bytes).is_none());
     }

@@ -95,7 +95,10 @@ impl fmt::Display for Position {
 /// The roots of a tree of `length` blocks, left to right: one for each bit of `length`, the largest first.
 /// A length over [`MAX_BLOCKS`] counts as that.
 pub fn roots(length: u64) -> Roots {
-    Roots { next_block: 0, remaining: length.min(MAX_BLOCKS) }
+    Roots {
+        next_block: 0,
+        remaining: length.min(MAX_BLOCKS),
+    }
 }
 
 /// See [`roots`].
@@ -126,7 +129,9 @@ pub fn upgrade_path(from: u64, to: u64) -> Vec<Position> {
             Some(last) if root.contains(last) => {
                 let mut at = last;
                 while at != root {
-                    let (Some(sibling), Some(parent)) = (at.sibling(), at.parent()) else { break };
+                    let (Some(sibling), Some(parent)) = (at.sibling(), at.parent()) else {
+                        break;
+                    };
                     path.extend((sibling > last).then_some(sibling));
                     at = parent;
                 }
@@ -154,7 +159,10 @@ mod tests {
         assert_eq!(at(1).sibling(), Some(at(5)));
         assert_eq!(at(3).children(), Some((at(1), at(5))));
         assert_eq!(at(2).children(), None);
-        assert_eq!((at(5).first_block(), at(5).end_block(), at(5).blocks()), (2, 4, 2));
+        assert_eq!(
+            (at(5).first_block(), at(5).end_block(), at(5).blocks()),
+            (2, 4, 2)
+        );
         assert_eq!(roots(0).count(), 0);
         assert_eq!(roots(7).map(Position::index).collect::<Vec<_>>(), [3, 9, 12]);
     }
@@ -173,7 +181,12 @@ mod tests {
 
     #[test]
     fn an_upgrade_needs_right_siblings_and_new_roots() {
-        let path = |from, to| upgrade_path(from, to).into_iter().map(Position::index).collect::<Vec<_>>();
+        let path = |from, to| {
+            upgrade_path(from, to)
+                .into_iter()
+                .map(Position::index)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(path(0, 4), [3]);
         assert_eq!(path(1, 4), [2, 5]);
         assert_eq!(path(4, 7), [9, 12]);

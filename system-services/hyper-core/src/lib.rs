@@ -3,4 +3,6 @@
 
 pub mod crypto;
 pub mod flat_tree;
+pub mod manifest;
+pub mod merkle;
 pub mod messages;
