@@ -3,3 +3,4 @@
 
 pub mod noise;
 pub mod secret_stream;
+pub mod udx;

@@ -247,11 +247,18 @@ fn lengths_outside_the_limits_are_refused_before_anything_is_kept() {
 }
 
 #[test]
-fn the_longest_message_arrives() {
-    let [(mut alice, _), (mut bob, mut wire)] = connected();
-    let message = pattern(MAX_MESSAGE_BYTES);
-    alice.sender.send(&message, &mut wire).unwrap();
-    assert_eq!(bob.receiver.receive(&mut wire.as_slice()).unwrap(), Some(message));
+fn the_longest_frame_is_put_together_from_pieces() {
+    let mut frames = Frames::default();
+    let mut wire = vec![255; LENGTH_BYTES + MAX_FRAME_BYTES];
+    wire.extend_from_slice(b"rest");
+    let (one, mut other) = wire.split_at(9_000_001);
+    assert!(frames.next(&mut &*one, 1..=MAX_FRAME_BYTES).unwrap().is_none());
+    let frame = frames.next(&mut other, 1..=MAX_FRAME_BYTES).unwrap().unwrap();
+    assert_eq!(
+        (frame.first, frame.rest.len(), other),
+        (255, MAX_FRAME_BYTES - 1, &b"rest"[..])
+    );
+    assert!(!frames.is_within_frame());
 }
 
 #[test]

@@ -1,0 +1,3 @@
+//! UDX, reliable streams over UDP, as libudx has them on the wire.
+
+pub mod packet;
