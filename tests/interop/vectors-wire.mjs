@@ -124,6 +124,206 @@ for (const { kind, hex: good, value } of messages) {
 
 writeFileSync(join(folder, 'wire-messages.json'), lines({ versions, handshakes, messages, damaged }));
 
+// ---- streams of the mux ----
+//
+// Two real muxes with a wire between them. What each was told, what it sent for it and what it reported is a transcript, which
+// the Rust mux must repeat.
+
+const Protomux = require('protomux');
+const { EventEmitter } = require('node:events');
+
+class Wire extends EventEmitter {
+  userData = null; destroyed = false; sent = [];
+  write(frame) { this.sent.push(Buffer.from(frame)); return true; }
+  pause() {} resume() {} end() {}
+  destroy() { this.destroyed = true; }
+}
+
+const settle = async () => { for (let i = 0; i < 4; i++) await new Promise(setImmediate); };
+const raw = { preencode: c.raw.preencode, encode: c.raw.encode, decode: (state) => Buffer.from(c.raw.decode(state)) };
+
+class Side {
+  wire = new Wire(); mux = new Protomux(this.wire); channels = new Map(); log = []; events = []; outbox = []; serial = 0;
+
+  create({ protocol, aliases = [], id, handshake, unique = true }) {
+    const name = `${protocol}/${id}#${this.serial}`;
+    const note = (what, more) => this.events.push({ event: what, channel: name, ...more });
+    const channel = this.mux.createChannel({
+      protocol, aliases, id: id ? Buffer.from(id) : null, unique, handshake: raw,
+      messages: [0, 1, 2].map((kind) => ({ encoding: raw, onmessage: (m) => note('message', { kind, payload: hex(m) }) })),
+      onopen: (m) => note('opened', { handshake: hex(m) }),
+      onclose: (byPeer) => { if (byPeer) note('closed', { rejected: !channel.opened }); },
+    });
+    if (channel === null) return null;
+    this.serial++;
+    this.channels.set(name, channel);
+    channel.open(Buffer.from(handshake));
+    return name;
+  }
+
+  run(op) {
+    const channel = op.channel && this.channels.get(op.channel);
+    switch (op.op) {
+      case 'pair':
+        return this.mux.pair({ protocol: op.protocol, id: op.id ? Buffer.from(op.id) : null }, (id) => {
+          const asked = { protocol: op.protocol, id: id ? id.toString() : '' };
+          this.events.push({ event: 'requested', channel: `${asked.protocol}/${asked.id}` });
+          if (op.accept) this.create({ ...asked, handshake: 'accepted' });
+        });
+      case 'open': return this.create(op);
+      case 'send': return channel.messages[op.kind].send(Buffer.from(op.payload, 'hex'));
+      case 'close': return channel.close();
+      case 'cork': return this.mux.cork();
+      case 'uncork': return this.mux.uncork();
+      case 'feed': return this.wire.emit('data', Buffer.from(op.frame, 'hex'));
+    }
+  }
+
+  async step(op) {
+    const result = this.run(op);
+    await settle();
+    const sends = this.wire.sent.splice(0);
+    this.outbox.push(...sends);
+    const events = this.events.splice(0);
+    const opened = op.op === 'open' ? { opened: result } : {};
+    this.log.push({ ...op, ...opened, sends: sends.map(hex), events, broken: this.wire.destroyed });
+    return result;
+  }
+}
+
+const transcripts = [];
+async function scene(name, play) {
+  const a = new Side(), b = new Side();
+  const pass = async (from, to, count = 1) => {
+    for (; count > 0 && from.outbox.length > 0; count--) await to.step({ op: 'feed', frame: hex(from.outbox.shift()) });
+  };
+  const deliver = async () => { while (a.outbox.length + b.outbox.length > 0) { await pass(a, b, 1e9); await pass(b, a, 1e9); } };
+  await play({ a, b, pass, deliver });
+  for (const side of ['a', 'b']) transcripts.push({ name: `${name}, ${side}`, steps: (side === 'a' ? a : b).log });
+}
+
+const open = (protocol, id = '', handshake = 'hello', more = {}) => ({ op: 'open', protocol, id, handshake, ...more });
+const send = (channel, kind, text) => ({ op: 'send', channel, kind, payload: hex(Buffer.from(text)) });
+const close = (channel) => ({ op: 'close', channel });
+const pair = (protocol, id = '', accept = true) => ({ op: 'pair', protocol, id, accept });
+
+await scene('open, talk, close, open again', async ({ a, b, deliver }) => {
+  await b.step(pair('chat'));
+  for (const round of [0, 1]) {
+    const channel = await a.step(open('chat', '', `round ${round}`));
+    await a.step(send(channel, 0, 'before the answer'));
+    await a.step(send(channel, 2, ''));
+    await deliver();
+    await b.step(send(`chat/#${round}`, 1, 'x'.repeat(300)));
+    await deliver();
+    await (round ? a : b).step(close(round ? channel : `chat/#${round}`));
+    await deliver();
+  }
+});
+await scene('both open at once and close at once', async ({ a, b, deliver }) => {
+  for (const id of ['one', 'two', 'one']) {
+    const ends = [await a.step(open('p', id, 'from a')), await b.step(open('p', id, 'from b'))];
+    await a.step(send(ends[0], 0, 'a')); await b.step(send(ends[1], 0, 'b'));
+    await deliver();
+    await a.step(close(ends[0])); await b.step(close(ends[1]));
+    await deliver();
+  }
+});
+await scene('rejected', async ({ a, b, deliver }) => {
+  await b.step(pair('p', 'seen', false));
+  const [one, two] = [await a.step(open('unknown')), await a.step(open('p', 'seen'))];
+  await a.step(send(one, 0, 'lost')); await a.step(send(two, 0, 'lost'));
+  await deliver();
+  await a.step(open('p', 'again')); await a.step(open('p', 'again'));
+  await deliver();
+});
+await scene('closed before the answer', async ({ a, b, pass, deliver }) => {
+  await b.step(pair('p'));
+  await a.step(close(await a.step(open('p', '1'))));
+  await deliver();
+  await a.step(close(await a.step(open('unknown'))));
+  await a.step(open('q'));
+  await deliver();
+  // The other end had opened already.
+  const other = await b.step(open('p', '2'));
+  await a.step(close(await a.step(open('p', '2'))));
+  await b.step(send(other, 1, 'too late'));
+  await deliver();
+  await a.step(open('p', '3'));
+  await pass(a, b);
+  await deliver();
+});
+await scene('aliases', async ({ a, b, deliver }) => {
+  const id = 'the discovery key of some core 32';
+  await a.step(open('hypercore/alpha', id, '', { aliases: ['hypercore'] }));
+  const old = await b.step(open('hypercore', id, 'old', { aliases: ['hypercore/alpha'] }));
+  await deliver();
+  await b.step(send(old, 0, 'hi'));
+  await b.step(close(old));
+  await deliver();
+});
+await scene('corked', async ({ a, b, deliver }) => {
+  await b.step(pair('p')); await b.step(pair('q', 'x', false));
+  await a.step({ op: 'cork' });
+  const one = await a.step(open('p', '1')), two = await a.step(open('p', '2'));
+  await a.step(open('r')); await a.step(open('q', 'x'));
+  for (const channel of [one, one, two, one]) await a.step(send(channel, 1, 'y'.repeat(260)));
+  await a.step({ op: 'cork' }); await a.step({ op: 'uncork' });
+  await a.step({ op: 'uncork' });
+  await deliver();
+  await a.step({ op: 'cork' }); await a.step(send(two, 0, 'alone')); await a.step({ op: 'uncork' });
+  await a.step({ op: 'cork' }); await a.step({ op: 'uncork' });
+  await deliver();
+  await a.step({ op: 'cork' }); await a.step(send(two, 0, 'last')); await a.step(close(two)); await a.step(close(one));
+  await a.step({ op: 'uncork' });
+  await deliver();
+});
+await scene('several of one name', async ({ a, b, deliver }) => {
+  const many = { unique: false };
+  const ours = [], theirs = [];
+  for (let i = 0; i < 3; i++) ours.push(await a.step(open('m', '', `a${i}`, many)));
+  for (let i = 0; i < 2; i++) theirs.push(await b.step(open('m', '', `b${i}`, many)));
+  await a.step(close(ours[1]));
+  await deliver();
+  await b.step(send(theirs[0], 0, 'to the first'));
+  await deliver();
+});
+await scene('at random', async ({ a, b, pass }) => {
+  for (const side of [a, b]) { await side.step(pair('p', '1')); await side.step(pair('q')); await side.step(pair('p', '', false)); }
+  const corks = new Map([[a, 0], [b, 0]]);
+  for (let i = 0; i < 260; i++) {
+    const [side, other] = random(2) ? [a, b] : [b, a];
+    const live = [...side.channels].filter(([, channel]) => !channel.closed).map(([name]) => name);
+    const pick = () => live[random(live.length)];
+    const what = random(10);
+    if (what < 2) await side.step(open(['p', 'q'][random(2)], ['1', '2', '3'][random(3)], `h${i}`));
+    else if (what < 4 && live.length) await side.step(send(pick(), random(3), `m${i}`));
+    else if (what === 4 && live.length && !corks.get(side)) await side.step(close(pick()));
+    else if (what === 5) { const corked = corks.get(side); corks.set(side, 1 - corked); await side.step({ op: corked ? 'uncork' : 'cork' }); }
+    else await pass(side, other);
+  }
+});
+
+// Frames that no mux sends, each to a new mux with one open channel (ids 1 and 1), one that it waits for (2) and one that it closed
+// before the answer (3).
+const frames = [
+  '', '00', '0000', '000001', '0001', '000101', '00010161', '0002', '0003', '000201', '000202', '000203', '000204', '000200', '0002fd0000',
+  '000300', '000301', '000302', '000363', '000401', '0063', '0100', '01', '0101ff', '0200', '6300', 'fd', 'fd0100', 'fdff', 'ff0000000000002000',
+  '01ffffffffffffffff', '000100016100', '000101016100', '000102016100', '000103016100', '0001020161', '00010201', '000102ff016100',
+  '0000000501010161', '00000003010101', '000001020061', '00000102006102016200020100', '000001000200', '0000010005020061',
+  '00000002020302', '0000000202040202', '0000010200610001020100', '00fd0100020178',
+];
+const hostile = [];
+for (const frame of frames) {
+  const side = new Side();
+  await side.step(open('x')); await side.step({ op: 'feed', frame: '0001010178' + '00' });
+  await side.step(open('y')); await side.step(close(await side.step(open('z'))));
+  const setup = side.log.length;
+  await side.step({ op: 'feed', frame });
+  hostile.push({ name: frame, steps: side.log.slice(setup) });
+}
+writeFileSync(join(folder, 'wire-mux.json'), lines({ versions, transcripts: transcripts.flatMap(({ name, steps }) => [{ name }, ...steps]), hostile }));
+
 // One entry a line: a change shows in a diff.
 function lines(object) {
   const parts = Object.entries(object).map(([key, value]) => `${JSON.stringify(key)}:` +

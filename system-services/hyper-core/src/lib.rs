@@ -6,3 +6,4 @@ pub mod flat_tree;
 pub mod manifest;
 pub mod merkle;
 pub mod messages;
+pub mod mux;

@@ -19,7 +19,7 @@ pub const MAX_UINT: u64 = (1 << 53) - 1;
 pub const MAX_LIST_ENTRIES: u64 = 0x10_0000;
 
 /// A cursor over the bytes of one message. Lengths are compared with what is left before anything is reserved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reader<'a> {
     message: &'static str,
     len: usize,
