@@ -11,8 +11,8 @@
 //! | 12–15 | sequence number of this packet, or of the next one if it takes none |
 //! | 16–19 | sequence number that the sender waits for |
 //!
-//! Sequence numbers count packets, not bytes, and start at 0 (a stream may start elsewhere, hyperdht's announce 0). Packets with DATA or END take one, DESTROY
-//! takes the last. The extension holds the blocks of a SACK, or the zeros that make a packet long enough to probe the path.
+//! Sequence numbers count packets, not bytes, and start where both sides agreed (HyperDHT's always at 0). Packets with DATA
+//! or END take one, DESTROY takes the last. The extension holds the blocks of a SACK, or the zeros that make a packet long enough to probe the path.
 //! The same UDP socket carries the DHT's messages: what is not UDX belongs to them, and so does what names no known stream.
 
 mod seq;
@@ -24,7 +24,7 @@ pub use seq::Seq;
 /// Length of the header, in bytes.
 pub const HEADER_BYTES: usize = 20;
 
-/// Most SACK blocks that a peer writes, or reads, in one packet.
+/// Most SACK blocks that a peer writes in one packet; of more, the rest is not looked at.
 pub const MAX_SACK_BLOCKS: usize = 50;
 
 const MAGIC: u8 = 255;
