@@ -310,6 +310,7 @@ fn add(
         size_bytes: bundle.size_bytes,
         description: bundle.description.clone(),
         upgrade_from: request.upgrade_from.clone(),
+        rollback_index: bundle.rollback_index,
         critical: request.critical,
         stopped: false,
         published: now,

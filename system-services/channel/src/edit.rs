@@ -46,6 +46,22 @@ pub enum EditError {
         /// Which version.
         version: String,
     },
+    /// Every box on which that other release was good refuses the new one, again and again.
+    #[error(
+        "{version} for {compatible} has the rollback index {index}, and {other} on this channel has {needed}: boxes on which {other} was good refuse anything below it. Build the bundle again with rollback_index = {needed} or more in image/profiles/base.toml"
+    )]
+    LowerRollbackIndex {
+        /// Which board.
+        compatible: String,
+        /// What is to be published.
+        version: String,
+        /// Its rollback index.
+        index: u32,
+        /// The release with the highest one, stopped or not.
+        other: String,
+        /// That rollback index.
+        needed: u32,
+    },
     /// A wish about a version that is not there.
     #[error("the channel has no version {version}; it has {known}")]
     NoSuchVersion {
@@ -125,6 +141,18 @@ impl Index {
                 compatible: compatible.into(),
                 version: release.version.to_string(),
                 newest: newest.version.to_string(),
+            });
+        }
+        let highest = entry.releases.iter().max_by_key(|other| other.rollback_index);
+        if let Some(other) = highest
+            && other.rollback_index > release.rollback_index
+        {
+            return Err(EditError::LowerRollbackIndex {
+                compatible: compatible.into(),
+                version: release.version.to_string(),
+                index: release.rollback_index,
+                other: other.version.to_string(),
+                needed: other.rollback_index,
             });
         }
         entry.releases.insert(0, release);

@@ -77,6 +77,9 @@ pub struct Release {
     pub description: String,
     /// The oldest version from which it may be installed.
     pub upgrade_from: Option<Version>,
+    /// As in the bundle's manifest: boxes on which a release with a higher one was good refuse it. 0 where none is named. For
+    /// whoever publishes; boxes go by the manifest.
+    pub rollback_index: u32,
     /// Mends something that should not wait: installed without waiting for the night (the restart waits).
     pub critical: bool,
     /// Offered to nobody any more.

@@ -21,6 +21,7 @@ pub struct Judged {
     pub compatible: String,
     pub version: Version,
     pub description: String,
+    pub rollback_index: u32,
     pub manifest_hash: [u8; 32],
     pub size_bytes: u64,
     /// Where it will be, below the folder.
@@ -58,6 +59,7 @@ pub fn judge(path: &Path, keyring: &Keyring, now: UnixTime) -> Result<Judged> {
         compatible: manifest.compatible.clone(),
         version,
         description: manifest.description.clone().unwrap_or_default(),
+        rollback_index: manifest.rollback_index().with_context(shown)?,
         manifest_hash,
         size_bytes: bundle.size(),
         location,

@@ -36,7 +36,7 @@ pub fn json(done: &Done, now: UnixTime) -> serde_json::Value {
             "manifest_hash": hex(&release.manifest_hash), "size_bytes": release.size_bytes,
             "description": release.description,
             "upgrade_from": release.upgrade_from.as_ref().map(|version| version.as_str()),
-            "critical": release.critical, "stopped": release.stopped, "published_unix_s": release.published.0,
+            "rollback_index": release.rollback_index, "critical": release.critical, "stopped": release.stopped, "published_unix_s": release.published.0,
             "waves": waves,
             "percent_now": if release.stopped { 0 } else { release.wave_at(now).percent },
         })

@@ -1,6 +1,6 @@
 use std::fs;
 
-use bundle::manifest::{FileName, Template, TemplateImage};
+use bundle::manifest::{FileName, META_GROUP, ROLLBACK_INDEX, Template, TemplateImage};
 use bundle::write::{Input, write};
 use tempfile::TempDir;
 
@@ -40,6 +40,10 @@ impl Desk {
     }
 
     fn bundle(&self, compatible: &str, version: Option<&str>) -> PathBuf {
+        self.bundle_with(compatible, version, "0")
+    }
+
+    fn bundle_with(&self, compatible: &str, version: Option<&str>, rollback_index: &str) -> PathBuf {
         let path = self
             .folder
             .path()
@@ -50,6 +54,11 @@ impl Desk {
             version: version.map(Into::into),
             description: Some("Faster start.".into()),
             images: vec![TemplateImage::new("rootfs", name.clone())],
+            meta: [(
+                META_GROUP.into(),
+                [(ROLLBACK_INDEX.into(), rollback_index.into())].into(),
+            )]
+            .into(),
             ..Template::default()
         };
         let content = format!("{compatible} {version:?} ").repeat(2000);
@@ -251,6 +260,29 @@ fn each_mistake_of_an_operator_is_refused_before_anything_is_changed() {
     // 2045: the development certificates are expired.
     let late = desk.refusal(&desk.request(&[]), 600_000_000);
     assert!(late.contains("expired since"), "{late}");
+}
+
+#[test]
+fn a_bundle_that_boxes_would_refuse_for_its_rollback_index_is_not_published() {
+    let desk = Desk::new();
+    let raised = desk.bundle_with(PC, Some("1.1.0"), "3");
+    let done = desk.perform(&desk.request(&[&raised]), 0).unwrap();
+    assert_eq!(done.index.compatibles[0].releases[0].rollback_index, 3);
+    let refused = |version, index| {
+        let bundle = desk.bundle_with(PC, Some(version), index);
+        desk.refusal(&desk.request(&[&bundle]), 10)
+    };
+    let error = refused("1.2.0", "2");
+    assert!(error.contains("rollback_index = 3 or more"), "{error}");
+    assert!(refused("1.2.1", "-1").contains("is no number"));
+    let stop = Request {
+        stop: Some((version("1.1.0"), true)),
+        ..desk.request(&[])
+    };
+    desk.perform(&stop, 11).unwrap();
+    assert!(refused("1.2.2", "0").contains("1.1.0"), "it was good somewhere");
+    let enough = desk.bundle_with(PC, Some("1.2.3"), "3");
+    desk.perform(&desk.request(&[&enough]), 12).unwrap();
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn release(text: &str, waves: &[(u64, u8)]) -> Release {
         size_bytes: 1,
         description: String::new(),
         upgrade_from: None,
+        rollback_index: 0,
         critical: false,
         stopped: false,
         published: UnixTime(START),

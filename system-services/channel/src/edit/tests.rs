@@ -15,6 +15,7 @@ fn release(text: &str, hash: u8) -> Release {
         size_bytes: 1,
         description: String::new(),
         upgrade_from: None,
+        rollback_index: 0,
         critical: false,
         stopped: false,
         published: NOW,
@@ -36,6 +37,24 @@ fn an_older_version_and_another_bundle_of_the_same_are_refused() {
     assert!(error.contains("another bundle with the version 1.1.0"), "{error}");
     index.publish("b", release("1.0.0", 4)).unwrap();
     assert_eq!(index.compatibles.len(), 2);
+}
+
+#[test]
+fn a_rollback_index_below_that_of_any_release_of_the_board_is_refused() {
+    let mut index = index();
+    let with = |text: &str, hash, rollback_index| Release {
+        rollback_index,
+        ..release(text, hash)
+    };
+    index.publish("a", with("1.0.0", 1, 0)).unwrap();
+    index.publish("a", with("1.1.0", 2, 3)).unwrap();
+    index.set_stopped(&version("1.1.0"), true).unwrap();
+    let error = index.publish("a", with("1.2.0", 3, 2)).unwrap_err().to_string();
+    assert!(error.contains("1.1.0 on this channel has 3"), "{error}");
+    // What is there already is only renewed, and other boards have indexes of their own.
+    index.publish("a", with("1.0.0", 1, 0)).unwrap();
+    index.publish("b", with("1.2.0", 4, 0)).unwrap();
+    index.publish("a", with("1.2.0", 3, 3)).unwrap();
 }
 
 #[test]

@@ -46,6 +46,8 @@ struct RawRelease {
     description: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     upgrade_from: Option<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    rollback_index: u32,
     #[serde(default)]
     critical: bool,
     #[serde(default)]
@@ -142,6 +144,7 @@ impl RawRelease {
                 .upgrade_from
                 .map(|text| version("upgrade_from", &text))
                 .transpose()?,
+            rollback_index: self.rollback_index,
             critical: self.critical,
             stopped: self.stopped,
             published: UnixTime(self.published),
@@ -200,6 +203,7 @@ impl RawRelease {
             size_bytes: release.size_bytes,
             description: release.description.clone(),
             upgrade_from: release.upgrade_from.as_ref().map(ToString::to_string),
+            rollback_index: release.rollback_index,
             critical: release.critical,
             stopped: release.stopped,
             published: release.published.0,
@@ -213,6 +217,11 @@ impl RawRelease {
                 .collect(),
         }
     }
+}
+
+/// For what is not written then.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// 64 lower-case digits, so that one hash has one text.

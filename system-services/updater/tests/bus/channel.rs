@@ -138,6 +138,7 @@ fn release() -> Release {
         size_bytes: 1000,
         description: "Better.".into(),
         upgrade_from: None,
+        rollback_index: 0,
         critical: false,
         stopped: false,
         published: UnixTime(now() - DAY),

@@ -13,7 +13,13 @@ fn refusal(from: &str, to: &str) -> String {
 
 #[test]
 fn an_index_is_written_as_it_was_read() {
-    let index = parse(VALID.as_bytes()).unwrap();
+    let mut index = parse(VALID.as_bytes()).unwrap();
+    assert_eq!(
+        index.compatibles[0].releases[0].rollback_index, 0,
+        "none is named"
+    );
+    assert!(!index.to_toml().unwrap().contains("rollback_index"));
+    index.compatibles[0].releases[0].rollback_index = u32::MAX;
     assert_eq!(parse(index.to_toml().unwrap().as_bytes()).unwrap(), index);
     let release = &index.compatible("hearth-raspberry-pi").unwrap().releases[0];
     assert_eq!(release.waves.len(), 3);

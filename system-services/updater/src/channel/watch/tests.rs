@@ -55,6 +55,7 @@ fn release() -> Release {
         size_bytes: 1000,
         description: "Better.".into(),
         upgrade_from: None,
+        rollback_index: 0,
         critical: false,
         stopped: false,
         published: UnixTime(NOW.0 - 1),
