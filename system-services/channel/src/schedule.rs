@@ -54,7 +54,9 @@ pub enum Update {
     },
     /// It is in the other slot; a restart starts it.
     Staged,
-    /// The updater is at work, or a new system has to prove itself.
+    /// It is being fetched or written. One that is stopped meanwhile is not started.
+    Installing,
+    /// A new system has to prove itself: what the server says changes nothing.
     Busy,
 }
 
@@ -134,7 +136,8 @@ pub struct Next {
 
 /// What to do now. Rules:
 ///
-/// - A poll that is due comes first, so that a release that was stopped is not installed any more.
+/// - A poll that is due comes first, also in the middle of an installation, so that a release that was stopped is not
+///   started any more; but not while a new system proves itself.
 /// - `Automatic` downloads at any time but never on a metered connection, installs in the quiet hours (what is critical
 ///   at once), and restarts in the quiet hours only. `Notify` asks the server, nothing else. `Manual` not even that.
 /// - A person's wish counts whatever the policy; `Now` does not wait for the night. A metered connection is used only
@@ -171,7 +174,7 @@ fn with_update(update: Update, policy: UpdatePolicy, conditions: &Conditions, no
     let quiet_from = conditions.quiet.next(now, conditions.utc_offset_s);
     match update {
         Update::None => Action::Nothing,
-        Update::Busy => Action::Wait(Why::Busy),
+        Update::Installing | Update::Busy => Action::Wait(Why::Busy),
         Update::Available { .. } | Update::Downloaded { .. } | Update::Staged if !wanted => {
             Action::Wait(Why::Person)
         }

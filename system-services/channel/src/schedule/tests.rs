@@ -12,6 +12,7 @@ fn update() -> impl Strategy<Value = Update> {
         any::<bool>().prop_map(|critical| Update::Available { critical }),
         any::<bool>().prop_map(|critical| Update::Downloaded { critical }),
         Just(Update::Staged),
+        Just(Update::Installing),
         Just(Update::Busy),
     ]
 }

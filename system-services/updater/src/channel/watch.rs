@@ -154,11 +154,11 @@ impl Watch {
         }
     }
 
-    /// What the publisher takes back with this answer: releases that are stopped, and the one that was available before
-    /// and is not listed any more.
+    /// What the publisher takes back with this answer: releases that are stopped, and the one that was available at the same
+    /// address before and is not listed any more. Another server may never have had it.
     pub fn withdrawn(&self, answer: &Answer) -> Vec<ManifestHash> {
         let before = self
-            .available()
+            .available_at(&answer.known.url)
             .and_then(|before| before.manifest_hash.parse().ok());
         let gone = before.filter(|before| {
             answer
@@ -169,8 +169,16 @@ impl Watch {
         answer.stopped.iter().copied().chain(gone).collect()
     }
 
-    /// An index was read.
+    /// Is this where the chosen channel's index is?
+    pub fn is_of(&self, url: &str) -> bool {
+        self.url.as_deref() == Some(url)
+    }
+
+    /// An index was read. One of a channel that is not chosen any more says nothing.
     pub fn answered(&mut self, mut answer: Answer, since_boot_s: u64) {
+        if !self.is_of(&answer.known.url) {
+            return;
+        }
         self.poll = self.poll.polled(true, since_boot_s);
         self.complete(&mut answer.known);
         self.known = Some(answer.known);
@@ -181,8 +189,11 @@ impl Watch {
         self.error = answer.remark;
     }
 
-    /// It was not. What is not confirmed any more is not installed without a person.
-    pub fn failed(&mut self, sentence: String, since_boot_s: u64) {
+    /// The one at `url` was not. What is not confirmed any more is not installed without a person.
+    pub fn failed(&mut self, url: &str, sentence: String, since_boot_s: u64) {
+        if !self.is_of(url) {
+            return;
+        }
         self.poll = self.poll.polled(false, since_boot_s);
         self.offer = None;
         self.error = Some(sentence);
@@ -212,7 +223,8 @@ impl Watch {
 
     fn update(&self, record: &Record, running: ipc::boot_facts::Slot, now: Now) -> Update {
         match &record.state {
-            Machine::Downloading { .. } | Machine::Verifying { .. } | Machine::Trying(_) => Update::Busy,
+            Machine::Downloading { .. } | Machine::Verifying { .. } => Update::Installing,
+            Machine::Trying(_) => Update::Busy,
             Machine::RolledBack { trial, .. } if trial.target == running => Update::Busy,
             Machine::Staged { .. } => Update::Staged,
             _ => match self.offer_now(now.since_boot_s) {
@@ -296,6 +308,11 @@ impl Watch {
 
     fn available(&self) -> Option<&Available> {
         self.known.as_ref()?.available.as_ref()
+    }
+
+    fn available_at(&self, url: &str) -> Option<&Available> {
+        self.known.as_ref().filter(|known| known.url == url)?;
+        self.available()
     }
 
     /// What is shown as available and was not measured yet, unless that failed a short while ago.

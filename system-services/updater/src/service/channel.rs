@@ -143,14 +143,20 @@ impl Service {
         let this = self.clone();
         let work = move || {
             let chosen = this.shared.config.channel.with_owners(&this.shared.root);
-            if lock(&this.shared.channel.watch).chosen(&chosen) {
+            // Held over both: nobody files what is known of the one under the other.
+            let mut watch = lock(&this.shared.channel.watch);
+            let another = watch.chosen(&chosen);
+            if another {
                 let known = this.shared.journal.channel(chosen.choice.name.as_str());
                 // Without it the channel begins anew; an index that expired is refused all the same.
                 let known = known.unwrap_or_else(|error| {
                     tracing::error!("{}", chain(&error));
                     None
                 });
-                lock(&this.shared.channel.watch).remember(known);
+                watch.remember(known);
+            }
+            drop(watch);
+            if another {
                 this.notify(Notice::Changed);
             }
             chosen
@@ -161,43 +167,54 @@ impl Service {
     async fn look(&self, chosen: &Chosen) -> Result<(), ServiceError> {
         let shared = &self.shared;
         let _one_at_a_time = shared.channel.looking.lock().await;
+        let url = chosen.choice.index_url().unwrap_or_default();
+        let seen_serial = {
+            let watch = lock(&shared.channel.watch);
+            if !watch.is_of(&url) {
+                return Err(chosen_meanwhile());
+            }
+            watch.seen_serial()
+        };
         let record = shared.record.lock().await.clone();
         let this_box = ThisBox {
             compatible: self.compatible(),
             version: shared.facts.version.clone(),
             floor: record.floor,
             failed: record.failed.iter().map(|f| f.manifest_hash).collect(),
-            seen_serial: lock(&shared.channel.watch).seen_serial(),
+            seen_serial,
         };
         let (root, choice) = (shared.root.clone(), chosen.choice.clone());
         let looked = blocking("looking for updates", move || look(&root, &choice, &this_box)).await;
-        let kept = match looked {
-            Ok(Ok(answer)) => self.keep(chosen, answer).await,
+        let outcome = match looked {
+            Ok(Ok(answer)) => self.take(chosen, answer).await,
             Ok(Err(error)) => Err(error.into()),
             Err(error) => Err(error),
         };
-        let since_boot_s = host::uptime().as_secs();
-        let outcome = match kept {
-            Ok(answer) => {
-                let withdrawn = {
-                    let mut watch = lock(&shared.channel.watch);
-                    let withdrawn = watch.withdrawn(&answer);
-                    watch.answered(answer, since_boot_s);
-                    withdrawn
-                };
-                self.withdraw(&withdrawn).await;
-                Ok(())
-            }
-            Err(error) => {
-                lock(&shared.channel.watch).failed(error.to_string(), since_boot_s);
-                Err(error)
-            }
-        };
+        if let Err(error) = &outcome {
+            let since_boot_s = host::uptime().as_secs();
+            lock(&shared.channel.watch).failed(&url, error.to_string(), since_boot_s);
+        }
         self.notify(Notice::Changed);
         outcome
     }
 
-    /// Nothing is done because of an index whose serial could be forgotten.
+    /// Does what an answer says, unless another channel was chosen meanwhile.
+    async fn take(&self, chosen: &Chosen, answer: Answer) -> Result<(), ServiceError> {
+        let withdrawn = {
+            let watch = lock(&self.shared.channel.watch);
+            if !watch.is_of(&answer.known.url) {
+                return Err(chosen_meanwhile());
+            }
+            watch.withdrawn(&answer)
+        };
+        // First: what is not listed any more is forgotten with the answer.
+        self.withdraw(&withdrawn).await?;
+        let answer = self.keep(chosen, answer).await?;
+        lock(&self.shared.channel.watch).answered(answer, host::uptime().as_secs());
+        Ok(())
+    }
+
+    /// Nothing is begun because of an index whose serial could be forgotten.
     async fn keep(&self, chosen: &Chosen, mut answer: Answer) -> Result<Answer, ServiceError> {
         let (this, name) = (self.clone(), chosen.choice.name.clone());
         lock(&self.shared.channel.watch).complete(&mut answer.known);
@@ -254,14 +271,19 @@ impl Service {
     }
 
     /// What the publisher takes back is not started, whoever installed it: a person chose it while it was offered.
-    async fn withdraw(&self, withdrawn: &[ManifestHash]) {
+    async fn withdraw(&self, withdrawn: &[ManifestHash]) -> Result<(), ServiceError> {
         let mut record = self.shared.record.lock().await;
         let Some(hash) = under_way(&record).filter(|hash| withdrawn.contains(hash)) else {
-            return;
+            return Ok(());
         };
         tracing::warn!("the bundle {hash} was withdrawn from the channel; it is not started");
-        if let Err(error) = self.advance_locked(&mut record, Event::TakenBack).await {
-            tracing::error!("{}", chain(&error));
+        match self.advance_locked(&mut record, Event::TakenBack).await {
+            // It runs already.
+            Err(ServiceError::Refused(why)) => {
+                tracing::error!("{why}");
+                Ok(())
+            }
+            done => done,
         }
     }
 
@@ -333,6 +355,14 @@ impl Service {
             .quiet;
         crate::channel::watch::tonight(quiet, self.shared.config.night_hour, now_unix_s, utc_offset_s)
     }
+}
+
+fn chosen_meanwhile() -> ServiceError {
+    EngineError::new(
+        EngineErrorKind::Unreachable,
+        "Another channel was chosen meanwhile. Look for updates again.",
+    )
+    .into()
 }
 
 /// What the owner said in the setup; before it, and where that cannot be read, nothing is done by itself.

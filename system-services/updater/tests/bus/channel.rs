@@ -74,18 +74,18 @@ impl Scene {
     }
 
     fn publish_all(&self, releases: Vec<Release>, age_s: u64) {
+        self.server.put(INDEX, self.index(releases, age_s));
+    }
+
+    fn index(&self, releases: Vec<Release>, age_s: u64) -> Vec<u8> {
         let name = ChannelName::parse("stable").unwrap();
         let mut index = Index::new(name, UnixTime(now() - age_s), 30 * DAY);
         index.compatibles.push(Compatible {
             name: "hearth-qemu-arm64".into(),
             releases,
         });
-        let file = sign(
-            index.to_toml().unwrap().as_bytes(),
-            &self.identity,
-            UnixTime(now()),
-        );
-        self.server.put(INDEX, file.unwrap());
+        let content = index.to_toml().unwrap();
+        sign(content.as_bytes(), &self.identity, UnixTime(now())).unwrap()
     }
 
     /// Waits until it is known how much would be downloaded.
@@ -236,6 +236,68 @@ async fn a_release_that_is_taken_out_of_the_index_is_withdrawn_too() {
 }
 
 #[tokio::test]
+async fn what_is_stopped_in_the_middle_of_a_download_is_not_started_at_its_end() {
+    let scene = Scene::start(UpdatePolicy::Notify).await;
+    scene.hearth.fake.hold.store(true, Ordering::SeqCst);
+    let now = HashMap::from([("when", Variant::from("now"))]);
+    scene.hearth.call("Install", &("/b", now)).await.unwrap();
+    scene
+        .hearth
+        .until("streaming", |a| a.fake.calls().contains(&"stream b".into()))
+        .await;
+    scene.publish(
+        Release {
+            stopped: true,
+            ..release()
+        },
+        50,
+    );
+    scene.check().await.unwrap();
+    scene.hearth.fake.hold.store(false, Ordering::SeqCst);
+    let status = scene.hearth.until_phase(Phase::Idle).await;
+    assert_eq!(status.last_error.as_deref(), Some(WITHDRAWN));
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!scene.hearth.restart_asked());
+}
+
+#[tokio::test]
+async fn a_withdrawal_that_could_not_be_carried_out_is_not_forgotten() {
+    let scene = Scene::start(UpdatePolicy::Automatic).await;
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    scene.hearth.until_phase(Phase::Staged).await;
+    scene.publish_all(vec![], 50);
+    // Where the boot state is.
+    let device = scene.hearth.root.path().join("dev/vda2");
+    let away = device.with_extension("away");
+    std::fs::rename(&device, &away).unwrap();
+    let (wire, _) = scene.check().await.unwrap_err();
+    assert_eq!(wire, WireError::StorageUnavailable);
+    std::fs::rename(&away, &device).unwrap();
+    assert_eq!(scene.hearth.status().await.phase, Phase::Staged);
+    scene.check().await.unwrap();
+    let status = scene.hearth.status().await;
+    assert_eq!(status.phase, Phase::Idle);
+    assert_eq!(status.last_error.as_deref(), Some(WITHDRAWN));
+}
+
+#[tokio::test]
+async fn another_server_that_never_had_a_release_does_not_withdraw_it() {
+    let scene = Scene::start(UpdatePolicy::Automatic).await;
+    scene.publish(release(), 100);
+    scene.check().await.unwrap();
+    scene.hearth.until_phase(Phase::Staged).await;
+    scene
+        .server
+        .put("/mirror/stable.hearth-channel", scene.index(vec![], 50));
+    let address = format!("address = \"{}\"\n", scene.server.url("/mirror/"));
+    scene.put("/var/lib/hearth-updater/channel.toml", &address);
+    scene.check().await.unwrap();
+    let status = scene.hearth.status().await;
+    assert_eq!((status.phase, status.last_error), (Phase::Staged, None));
+}
+
+#[tokio::test]
 async fn a_box_that_asks_shows_what_there_is_over_restarts_and_installs_nothing() {
     let mut scene = Scene::start(UpdatePolicy::Notify).await;
     scene.publish(release(), 100);
@@ -253,6 +315,14 @@ async fn a_box_that_asks_shows_what_there_is_over_restarts_and_installs_nothing(
         (1000, Some(LACKING))
     );
     scene.hearth.boot().await;
+    // Nothing is measured before.
+    scene
+        .hearth
+        .until("marked good", |a| {
+            a.boot_state().slot(a.running).tries_left() == boot_state::MAX_TRIES
+        })
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let status = scene.until_measured().await;
     assert_eq!(status.available.as_ref(), Some(&available));
     assert_eq!(scene.estimates(), 1, "not again after a restart");

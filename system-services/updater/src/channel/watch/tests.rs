@@ -220,6 +220,32 @@ fn a_release_that_is_stopped_or_not_listed_any_more_is_withdrawn() {
         [],
         "an index for other boards says nothing"
     );
+    other = answer(Release {
+        manifest_hash: [3; 32],
+        ..release()
+    });
+    other.known.url = "https://elsewhere.example/stable.hearth-channel".into();
+    assert_eq!(watch.withdrawn(&other), [], "another server never had it");
+    other.stopped = vec![ManifestHash([2; 32])];
+    assert_eq!(
+        watch.withdrawn(&other),
+        [ManifestHash([2; 32])],
+        "but what it says it means"
+    );
+}
+
+#[test]
+fn what_a_channel_said_that_is_not_chosen_any_more_is_not_filed_under_another() {
+    let late = judged(release(), 4, None, &[]).unwrap();
+    let mut watch = offered();
+    let mut beta = chosen();
+    beta.choice = beta.choice.with_text("name = \"beta\"").unwrap();
+    assert!(watch.is_of(URL) && watch.chosen(&beta) && !watch.is_of(URL));
+    watch.answered(late, 60);
+    assert_eq!((watch.offer_now(60), watch.to_keep()), (None, None));
+    watch.failed(URL, "The old server cannot be reached.".into(), 60);
+    assert_eq!(watch.view(&Record::default(), "1.0.0"), View::default());
+    assert_eq!(watch.seen_serial(), None);
 }
 
 #[test]
@@ -250,7 +276,7 @@ fn a_server_that_cannot_be_reached_is_asked_ever_less_and_nothing_is_begun_from_
     let mut since_boot_s = 60;
     let mut waits = vec![];
     for _ in 0..12 {
-        watch.failed("The server cannot be reached.".into(), since_boot_s);
+        watch.failed(URL, "The server cannot be reached.".into(), since_boot_s);
         assert_eq!(
             next(
                 &watch,
@@ -373,7 +399,7 @@ fn what_a_start_waits_for_is_told_while_it_waits_also_without_a_channel() {
 }
 
 #[test]
-fn nothing_is_polled_without_a_channel_or_while_the_updater_is_at_work() {
+fn nothing_is_polled_without_a_channel_or_while_a_new_system_proves_itself() {
     let mut watch = Watch::new(1, 0);
     let due = 10 * DAY;
     let action =
@@ -394,6 +420,40 @@ fn nothing_is_polled_without_a_channel_or_while_the_updater_is_at_work() {
         ..Record::default()
     };
     assert_eq!(action(&watch, &busy), Action::Wait(Why::Busy));
+    let source = crate::engine::Source::Usb;
+    let downloading = Machine::Downloading {
+        source: source.clone(),
+        options: crate::state::InstallOptions::default(),
+        target: Slot::B,
+        bundle: None,
+        attempts: 0,
+        before: crate::state::Resting::Idle,
+    };
+    let verifying = Machine::Verifying {
+        source,
+        options: crate::state::InstallOptions::default(),
+        target: Slot::B,
+        bundle: Bundle::default(),
+        written: crate::engine::Written::default(),
+    };
+    for state in [downloading, verifying] {
+        let record = Record {
+            state,
+            ..Record::default()
+        };
+        assert_eq!(
+            action(&watch, &record),
+            Action::Poll,
+            "stopped, it is not started"
+        );
+        let mut asked = offered();
+        asked.poll = PollState::new(1, due);
+        assert_eq!(
+            action(&asked, &record),
+            Action::Wait(Why::Busy),
+            "what is offered meanwhile waits"
+        );
+    }
     let staged = Record {
         state: Machine::Staged {
             target: Slot::B,
