@@ -344,7 +344,7 @@ catalogue! {
     upd_before_trying = "this version has to prove itself first. Wait a few minutes.";
     upd_before_empty = "slot {slot} holds no complete version. The next update fills it; then this version is the one to go back to.";
     upd_before_bad = "the version in slot {slot} has not worked on this box.";
-    upd_before_withdrawn = "the version in slot {slot} must not come back, for instance because of a security hole in it. Keep the version that runs; a newer one is offered here. If you want the old one all the same, enter on the box: hearth-update rollback --allow-downgrade";
+    upd_before_withdrawn = "the version in slot {slot} must not come back, for instance because of a security hole in it. Keep the version that runs; if something is wrong with it, a newer one will be offered here";
     upd_before_other = "not in this state. Wait until nothing is being installed.";
     upd_back_title = "Go back to {version}?";
     upd_back_1 = "The box restarts with {version}, from slot {slot}. It is away for about a minute.";

@@ -236,7 +236,7 @@ async fn a_version_that_must_not_come_back_is_named_as_the_reason_and_not_the_st
     let page = b.get(&mut me, "/updates").await;
     let why = page.text("go-back-why");
     assert!(
-        why.contains("slot A must not come back") && why.contains("--allow-downgrade"),
+        why.contains("slot A must not come back") && why.contains("newer one will be offered"),
         "{why}"
     );
     let page = b.ask(&mut me, "/updates/go-back", &[("slot", "a")]).await;
