@@ -292,7 +292,7 @@ await scene('several of one name', async ({ a, b, deliver }) => {
 await scene('at random', async ({ a, b, pass }) => {
   for (const side of [a, b]) { await side.step(pair('p', '1')); await side.step(pair('q')); await side.step(pair('p', '', false)); }
   const corks = new Map([[a, 0], [b, 0]]);
-  for (let i = 0; i < 170; i++) {
+  for (let i = 0; i < 140; i++) {
     const [side, other] = random(2) ? [a, b] : [b, a];
     const live = [...side.channels].filter(([, channel]) => !channel.closed).map(([name]) => name);
     const pick = () => live[random(live.length)];
