@@ -15,10 +15,11 @@ const Hypercore = require('hypercore');
 const crypto = require('hypercore-crypto');
 const c = require('compact-encoding');
 const flat = require('flat-tree');
-const { MerkleTree, MerkleTreeBatch } = inside('merkle-tree.js');
+const { MerkleTree, MerkleTreeBatch, ReorgBatch } = inside('merkle-tree.js');
 const Verifier = inside('verifier.js');
 const multisig = inside('multisig.js');
 const caps = inside('caps.js');
+const fullyRemote = inside('fully-remote-proof.js');
 
 const hex = (bytes) => Buffer.from(bytes).toString('hex');
 const bytes = (text) => Buffer.from(text, 'hex');
@@ -158,6 +159,50 @@ async function forked() {
     await head();
     return heads;
   });
+}
+
+// Other blocks from `common` on.
+const forkedBlock = (common) => (i) => (i < common ? block(i) : block(i + 500));
+
+// What is asked for on the way to another fork, always for the first block of those that may be.
+async function reorgs() {
+  const out = [];
+  for (const [ours, common, theirs] of [[20, 7, 20], [20, 7, 12], [20, 20, 7], [5, 5, 37], [37, 0, 37], [33, 32, 40], [40, 21, 33], [1, 0, 1], [64, 63, 64], [12, 11, 50]]) {
+    const mine = session(nodeMap(grow(ours)), ours);
+    const other = session(nodeMap(grow(theirs, forkedBlock(common))), theirs, 1, fill(1, 64));
+    const proof = async (request) => (await MerkleTree.proof(other, other.storage.read(), request)).settle();
+    const batch = new ReorgBatch(mine);
+    await MerkleTree.reorg(mine, await proof({ upgrade: { start: 0, length: theirs } }), batch);
+    const wants = [];
+    while (batch.want !== null) {
+      const { start, end, nodes } = batch.want;
+      wants.push([start, end, nodes]);
+      await batch.update(await proof({ hash: { index: 2 * start, nodes } }));
+    }
+    out.push({ ours, common, theirs, wants, ancestors: batch.ancestors });
+  }
+  return out;
+}
+
+// Proofs as messages that stand alone, behind the discovery key; and what is given of a core with a prologue.
+async function remote() {
+  const alone = await withCore({ keyPair: pair, manifest: structuredClone(manifest) }, async (core) => {
+    await core.append(Array.from({ length: 21 }, (_, i) => block(i)));
+    return hex(await fullyRemote.proof(core, { index: 5, block: block(5) }));
+  });
+  const m = Verifier.createManifest({ signers: [{ publicKey: pair.publicKey }], prologue: { hash: grow(10).hash(), length: 10 } });
+  const prologue = await withCore({ keyPair: pair, manifest: m }, async (core) => {
+    await core.append(Array.from({ length: 10 }, (_, i) => block(i)));
+    await core.append(Array.from({ length: 4 }, (_, i) => block(10 + i)));
+    const proofs = [];
+    for (const [start, length] of [[0, 3], [5, 2], [0, 10], [10, 2], [10, 4], [0, 14]]) {
+      const { upgrade } = await core.proof({ upgrade: { start, length } });
+      proofs.push({ asked: [start, length], start: upgrade.start, length: upgrade.length, nodes: indices(upgrade.nodes),
+        additional: indices(upgrade.additionalNodes), signature: hex(upgrade.signature) });
+    }
+    return { manifest: hex(Verifier.encodeManifest(m)), key: hex(core.key), proofs };
+  });
+  return { alone, prologue };
 }
 
 function large() {
@@ -310,6 +355,8 @@ if (process.argv[2] === '--check') {
     compat: { key: compatKey, signatures: compatHeads.map(([, , signature]) => signature) },
     forked: await forked(),
     large: large(),
+    reorgs: await reorgs(),
+    remote: await remote(),
     seeks: await seeks(),
   };
   // What is not there is left out.

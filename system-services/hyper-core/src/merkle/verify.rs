@@ -2,8 +2,8 @@
 //!
 //! A hash commits a parent to the *sum* of its children's bytes. Going up from a block, whose bytes are at hand, every size on
 //! the way is thereby proved. Going up from a bare node (a hash or seek proof), a liar can move bytes between it and its sibling
-//! without changing the parent: such sizes are hints for seeking, and are replaced when the blocks arrive. The protocol has
-//! no better; hashes are compared and sizes are not, as the peers do.
+//! without changing the parent: these two sizes are hints for seeking. A hint never replaces what is stored, and is itself replaced
+//! when the block arrives. The protocol has no better (the peers let hints replace anything).
 
 use super::{
     Batch, Node, NodeProof, Proof, ReadError, SeekProof, TooLarge, Tree, TreeError, TreeNodes, UpgradeProof,
@@ -116,8 +116,8 @@ pub fn verify_proof(
             theirs: proof.fork,
         });
     }
-    let (verified, unconnected) = verify_from(tree.clone(), verifier, proof, value)?;
-    if let Some(root) = unconnected {
+    let checked = verify_from(tree.clone(), verifier, proof, value)?;
+    if let Some(root) = checked.unconnected {
         let stored = nodes
             .node(root.position)?
             .ok_or(VerifyError::NotStored(root.position))?;
@@ -125,34 +125,58 @@ pub fn verify_proof(
             return Err(VerifyError::WrongHash(root.position));
         }
     }
-    Ok(verified)
+    let hints = checked.hints.into_iter().map(|hint| stored_or_hint(hint, nodes));
+    let mut all = hints.collect::<Result<Vec<_>, _>>()?;
+    all.extend(checked.nodes);
+    Ok(Verified {
+        nodes: all,
+        upgraded: checked.upgraded,
+    })
+}
+
+/// The stored node if it is the same but for the size, which then is the better one.
+pub(super) fn stored_or_hint(hint: Node, nodes: &impl TreeNodes) -> Result<Node, ReadError> {
+    let stored = nodes.node(hint.position)?;
+    Ok(stored.filter(|stored| stored.hash == hint.hash).unwrap_or(hint))
 }
 
 /// Checks a proof that stands alone, against nothing but the manifest: its upgrade must start at 0 and everything must lead to the
-/// signed tree. For another fork's tree, and for proofs that come without a connection.
+/// signed tree. For another fork's tree, and for proofs that come without a connection. Nodes of unproved size are left out.
 pub fn verify_alone(
     verifier: &Verifier,
     proof: &Proof,
     value: Option<&[u8]>,
 ) -> Result<Verified, VerifyError> {
-    match verify_from(Tree::empty(proof.fork), verifier, proof, value)? {
-        (verified, None) => Ok(verified),
-        (_, Some(root)) => Err(VerifyError::NotStored(root.position)),
+    let checked = verify_from(Tree::empty(proof.fork), verifier, proof, value)?;
+    match checked.unconnected {
+        None => Ok(Verified {
+            nodes: checked.nodes,
+            upgraded: checked.upgraded,
+        }),
+        Some(root) => Err(VerifyError::NotStored(root.position)),
     }
 }
 
-/// Checks all but the way from a part that does not lead to the upgrade; the node it leads to is returned.
+/// A proof that is checked but for the way from a part that does not lead to its upgrade.
+struct Checked {
+    nodes: Vec<Node>,
+    hints: Vec<Node>,
+    upgraded: Option<Upgraded>,
+    /// Where that part leads.
+    unconnected: Option<Node>,
+}
+
 fn verify_from(
     tree: Tree,
     verifier: &Verifier,
     proof: &Proof,
     value: Option<&[u8]>,
-) -> Result<(Verified, Option<Node>), VerifyError> {
+) -> Result<Checked, VerifyError> {
     let before = tree.length();
     let mut batch = Batch::new(tree);
-    let mut kept = Vec::new();
+    let mut kept = Kept::default();
     let mut unconnected = part_root(proof, value, &mut kept)?;
-    batch.keep(kept);
+    batch.keep(kept.proven);
     let mut signature = None;
     if let Some(upgrade) = &proof.upgrade {
         if apply_upgrade(&mut batch, upgrade, unconnected, verifier.prologue())? {
@@ -168,7 +192,21 @@ fn verify_from(
     }
     let (tree, nodes) = batch.into_parts();
     let upgraded = signature.map(|signature| Upgraded { tree, signature });
-    Ok((Verified { nodes, upgraded }, unconnected))
+    Ok(Checked {
+        nodes,
+        hints: kept.hints,
+        upgraded,
+        unconnected,
+    })
+}
+
+/// Nodes of a part.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// Their sizes are proved if the part leads to a known hash.
+    pub(super) proven: Vec<Node>,
+    /// Only their hashes are.
+    pub(super) hints: Vec<Node>,
 }
 
 /// Nodes of a proof in their order, and a computed one that may stand in for any of them.
@@ -205,7 +243,11 @@ impl<'a> Queue<'a> {
 }
 
 /// The node to which the proof's block, hash or seek leads.
-fn part_root(proof: &Proof, value: Option<&[u8]>, kept: &mut Vec<Node>) -> Result<Option<Node>, VerifyError> {
+pub(super) fn part_root(
+    proof: &Proof,
+    value: Option<&[u8]>,
+    kept: &mut Kept,
+) -> Result<Option<Node>, VerifyError> {
     let seek = match &proof.seek {
         Some(SeekProof { nodes, .. }) if !nodes.is_empty() => Some(climb(None, nodes, None, kept)?),
         _ => None,
@@ -233,14 +275,14 @@ fn climb(
     leaf: Option<Node>,
     nodes: &[Node],
     computed: Option<Node>,
-    kept: &mut Vec<Node>,
+    kept: &mut Kept,
 ) -> Result<Node, VerifyError> {
-    let (mut root, rest) = match (leaf, nodes) {
-        (Some(leaf), rest) => (leaf, rest),
-        (None, [first, rest @ ..]) => (*first, rest),
+    let (mut root, rest, mut bare) = match (leaf, nodes) {
+        (Some(leaf), rest) => (leaf, rest, false),
+        (None, [first, rest @ ..]) => (*first, rest, true),
         (None, []) => return Err(VerifyError::Value),
     };
-    kept.push(root);
+    if bare { &mut kept.hints } else { &mut kept.proven }.push(root);
     let mut queue = Queue::new(rest, computed);
     while !queue.is_empty() {
         let outside = VerifyError::OutsideTree(root.position);
@@ -249,7 +291,13 @@ fn climb(
         };
         let sibling = queue.take(at)?;
         root = root.parent_with(&sibling)?.ok_or(outside)?;
-        kept.extend([sibling, root]);
+        if std::mem::take(&mut bare) {
+            &mut kept.hints
+        } else {
+            &mut kept.proven
+        }
+        .push(sibling);
+        kept.proven.push(root);
     }
     Ok(root)
 }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod forks;
 mod manifests;
 mod proofs;
+mod remote;
 mod seeks;
 mod sparse;
 mod trees;

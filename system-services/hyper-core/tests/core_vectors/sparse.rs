@@ -2,12 +2,70 @@
 
 use hyper_core::flat_tree::Position;
 use hyper_core::merkle::{
-    NodeRequest, ProofRequest, SeekRequest, TreeNodes, UpgradeRequest, create_proof, missing_nodes,
-    verify_proof,
+    Node, NodeProof, NodeRequest, Proof, ProofRequest, SeekRequest, TreeNodes, UpgradeRequest, create_proof,
+    missing_nodes, verify_proof,
 };
 use proptest::prelude::*;
 
 use crate::*;
+
+#[test]
+fn a_lie_about_sizes_never_replaces_what_is_proved_and_is_mended_by_the_block() {
+    let verifier = single();
+    let (tree, whole) = grow(8, 0);
+    let lie = |node: Node, size| Node { size, ..node };
+    let at = |index| whole.node(Position::new(index).unwrap()).unwrap().unwrap();
+    let (left, right) = (at(4), at(6));
+    // The peer moves a byte from one leaf to the other; their parent's hash stays.
+    let nodes = vec![lie(left, left.size - 1), lie(right, right.size + 1)];
+    let proof = Proof {
+        node: Some(NodeProof::Hash {
+            position: left.position,
+            nodes,
+        }),
+        ..Proof::default()
+    };
+    // Who has the leaves keeps their sizes.
+    let mut full = whole.clone();
+    full.extend(verify_proof(&tree, &verifier, &proof, None, &full).unwrap().nodes);
+    assert_eq!(full, whole);
+    // A root's size cannot be changed either.
+    let nodes = vec![lie(at(7), 1)];
+    let root = Proof {
+        node: Some(NodeProof::Hash {
+            position: at(7).position,
+            nodes,
+        }),
+        ..Proof::default()
+    };
+    full.extend(verify_proof(&tree, &verifier, &root, None, &full).unwrap().nodes);
+    assert_eq!(full, whole);
+    // Who has not believes it until the blocks are there.
+    let mut sparse = whole.clone();
+    sparse.remove(left.position);
+    sparse.remove(right.position);
+    sparse.extend(
+        verify_proof(&tree, &verifier, &proof, None, &sparse)
+            .unwrap()
+            .nodes,
+    );
+    assert_eq!(sparse.node(left.position).unwrap().unwrap().size, left.size - 1);
+    for i in [2, 3] {
+        let proof = Proof {
+            node: Some(NodeProof::Block {
+                block: i,
+                nodes: vec![],
+            }),
+            ..Proof::default()
+        };
+        sparse.extend(
+            verify_proof(&tree, &verifier, &proof, Some(&block(i)), &sparse)
+                .unwrap()
+                .nodes,
+        );
+    }
+    assert_eq!(sparse, whole);
+}
 
 proptest! {
     #[test]
