@@ -22,11 +22,11 @@ fn a_person_finds_installs_and_takes_back_an_update_in_the_browser() -> Result<(
     machine.expect_page(240)?;
     let mut client = Client::new(machine.port());
     while advance(&mut client)? != Stage::Provisioned {}
-    updates.trust(machine.vm()?)?;
-    updates.choose_channel(machine.vm()?)?;
     wait_for(machine.vm()?, "a system that is marked good", 240, |s| {
         s["slots"][0]["good"] == true
     })?;
+    updates.trust(machine.vm()?)?;
+    updates.choose_channel(machine.vm()?)?;
     let act = |machine: &TestMachine, action: &str, size: &str| {
         let found = browser::run(
             machine,

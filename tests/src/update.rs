@@ -188,7 +188,9 @@ impl Updates {
     pub fn trust(&self, vm: &mut Vm) -> Result<()> {
         for (number, line) in self.server.authority_pem().lines().enumerate() {
             let into = if number == 0 { ">" } else { ">>" };
-            shell::run(vm, &format!("echo '{line}' {into} {AUTHORITIES}"), 30)?;
+            let said = shell::run(vm, &format!("echo '{line}' {into} {AUTHORITIES}"), 30)?;
+            // The folder is there once the updater has started.
+            ensure!(!said.contains("No such file"), "{said}");
         }
         // The plug may be pulled next.
         shell::run(vm, "sync", 60).map(drop)

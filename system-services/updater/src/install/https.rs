@@ -64,7 +64,7 @@ pub enum HttpsError {
     #[error("the configured certificate authority is not a PEM certificate")]
     Authorities,
     /// Name resolution, connection, TLS, or no answer.
-    #[error("{url} cannot be reached; check the network and the clock")]
+    #[error("{url} {}", advice(source))]
     Unreachable {
         /// The address.
         url: String,
@@ -88,6 +88,20 @@ pub enum HttpsError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// A certificate of a server of one's own is the owner's to trust, a clock that is wrong the owner's to set.
+fn advice(error: &ureq::Error) -> &'static str {
+    let tls = match error {
+        ureq::Error::Io(error) => error.get_ref().and_then(|e| e.downcast_ref()),
+        ureq::Error::Rustls(error) => Some(error),
+        _ => None,
+    };
+    if let Some(rustls::Error::InvalidCertificate(_)) = tls {
+        return "has a certificate that this box does not trust; check the address and the clock, or put the certificate \
+                of its authority into /var/lib/hearth-updater/authorities.pem";
+    }
+    "cannot be reached; check the network and the clock"
 }
 
 fn hint(status: u16) -> &'static str {
@@ -582,6 +596,11 @@ mod tests {
         }
     }
 
+    fn closed_port() -> u16 {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.local_addr().unwrap().port()
+    }
+
     #[test]
     fn what_will_not_change_is_said_at_once() {
         let server = server(&content(100_000));
@@ -605,7 +624,16 @@ mod tests {
         );
         let mut foreign = options(&server, "/a.raucb");
         foreign.authorities_pem = Server::start(&[]).unwrap().authority_pem().into();
-        assert!(say(Https::open(foreign, Arc::default())).contains("cannot be reached"));
+        assert!(
+            say(Https::open(foreign, Arc::default()))
+                .contains("into /var/lib/hearth-updater/authorities.pem")
+        );
+        let nobody = format!("https://localhost:{}/", closed_port());
+        let gone = Options {
+            patience: Duration::ZERO,
+            ..Options::new(&nobody, server.authority_pem().into())
+        };
+        assert!(say(Https::open(gone, Arc::default())).contains("cannot be reached"));
         let mut broken = options(&server, "/a.raucb");
         broken.authorities_pem = "no certificate".into();
         assert!(say(Https::open(broken, Arc::default())).contains("PEM"));
