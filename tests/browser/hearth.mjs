@@ -159,7 +159,7 @@ async function reboot() {
   await id('reboot').click();
   await id('waiting').waitFor();
   await shot('waiting');
-  await id('wait-continue').waitFor({ timeout: 180_000 });
+  await id('wait-continue').waitFor({ timeout: 300_000 });
   await shot('back');
 }
 
