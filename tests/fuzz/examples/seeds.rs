@@ -20,6 +20,10 @@ use updater::engine::ManifestHash;
 use updater::journal::encode_record;
 use updater::state::{Bundle, Record};
 
+/// What a peer of the swarm sends.
+#[path = "seeds/hyper.rs"]
+mod hyper;
+
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
 
 fn seed(target: &str, name: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
@@ -787,6 +791,7 @@ fn channel_index() -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    hyper::seeds()?;
     channel_index()?;
     boot_state()?;
     boot_payload()?;

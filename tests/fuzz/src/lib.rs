@@ -14,6 +14,7 @@ mod channel_index;
 mod container;
 mod disk;
 mod fat;
+mod hyper;
 pub mod keys;
 pub mod mutate;
 mod provision;
@@ -30,6 +31,9 @@ pub use channel_index::channel_index;
 pub use container::{bundle_container, bundle_payload, chunk_index};
 pub use disk::disk_layout;
 pub use fat::fat_image;
+pub use hyper::{
+    core_manifest, core_message, core_proof, core_signature, mux, noise, secret_stream, udx_packet,
+};
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
 pub use updater::{content_range, night, prose, updater_journal, updater_settings};
 pub use web::{web_request, web_store, wizard_form};
@@ -51,6 +55,10 @@ pub const TARGETS: &[Target] = &[
     ("channel_index", channel_index),
     ("chunk_index", chunk_index),
     ("command_line", command_line),
+    ("core_manifest", core_manifest),
+    ("core_message", core_message),
+    ("core_proof", core_proof),
+    ("core_signature", core_signature),
     ("disk_layout", disk_layout),
     ("ext4", ext4),
     ("facts", facts),
@@ -58,11 +66,15 @@ pub const TARGETS: &[Target] = &[
     ("kernel_gzip", kernel_gzip),
     ("lock", lock),
     ("modules_load", modules_load),
+    ("mux", mux),
     ("night", night),
+    ("noise", noise),
     ("profile", profile),
     ("prose", prose),
     ("redact", redact),
+    ("secret_stream", secret_stream),
     ("settings", settings),
+    ("udx_packet", udx_packet),
     ("setup_request", setup_request),
     ("updater_journal", updater_journal),
     ("updater_settings", updater_settings),

@@ -1,0 +1,160 @@
+//! What a peer of the swarm sends, layer by layer: datagrams, the handshake, the encrypted stream, channels, a core's messages.
+
+use hyper_core::manifest::{Manifest, MultiSignature, Verifier};
+use hyper_core::merkle::{Proof, verify_alone};
+use hyper_core::messages::{EncodedManifest, Message, Open};
+use hyper_core::mux::{ChannelSpec, Event, Input, Mux};
+use hyper_swarm::noise::{Handshake, KeyPair, fuzz_handshake};
+use hyper_swarm::secret_stream::{Connecting, Options, Random, fuzz_secret_stream};
+use hyper_swarm::udx::packet::{Packet, fuzz_packet};
+
+use crate::accept;
+
+/// The number of the message that carries a proof.
+const DATA: u64 = 3;
+/// More than the frames of a seed.
+const MAX_FRAMES: usize = 256;
+
+/// A message of a Noise handshake, in any role. Accepted is what may begin one.
+pub fn noise(bytes: &[u8]) {
+    fuzz_handshake(bytes);
+    let keys = KeyPair::from_seed(&[7; 32]);
+    if Handshake::xx_responder(&keys, b"", [8; 32]).is_ok_and(|mut handshake| handshake.read(bytes).is_ok()) {
+        accept();
+    }
+}
+
+/// The encrypted stream, from the peer's first byte on. Accepted is what gets an answer to its handshake.
+pub fn secret_stream(bytes: &[u8]) {
+    fuzz_secret_stream(bytes);
+    let random = Random {
+        header: [1; 24],
+        datagram_counter: [2; 8],
+    };
+    let keys = KeyPair::from_seed(&[7; 32]);
+    let Ok(handshake) = Handshake::xx_responder(&keys, b"", [8; 32]) else {
+        return;
+    };
+    let mut out = Vec::new();
+    if let Ok(mut connecting) = Connecting::new(handshake, random, Options::default(), &mut out) {
+        let _ = connecting.receive(&mut &*bytes, &mut out);
+    }
+    if !out.is_empty() {
+        accept();
+    }
+}
+
+/// A UDX datagram.
+pub fn udx_packet(bytes: &[u8]) {
+    fuzz_packet(bytes);
+    if Packet::decode(bytes).is_ok() {
+        accept();
+    }
+}
+
+/// A core's manifest.
+pub fn core_manifest(bytes: &[u8]) {
+    let Ok(manifest) = Manifest::decode(bytes) else {
+        return;
+    };
+    accept();
+    assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
+}
+
+/// The signatures of several signers, in both versions.
+pub fn core_signature(bytes: &[u8]) {
+    if let Ok(signature) = MultiSignature::decode(bytes) {
+        accept();
+        assert_eq!(MultiSignature::decode(&signature.encode()), Ok(signature));
+    }
+    if MultiSignature::decode_version_0(bytes).is_ok() {
+        accept();
+    }
+}
+
+/// A message on a core's channel after a byte with its number, and the channel's handshake.
+pub fn core_message(bytes: &[u8]) {
+    if let Ok(open) = Open::decode(bytes) {
+        assert_eq!(Open::decode(&open.encode()), Ok(open));
+    }
+    let Some((&kind, rest)) = bytes.split_first() else {
+        return;
+    };
+    let kind = u64::from(kind);
+    if let Ok(Some(message)) = Message::decode(kind, rest) {
+        accept();
+        assert_eq!(Message::decode(kind, &message.encode()), Ok(Some(message)));
+    }
+}
+
+/// A proof that stands alone, with the manifest in it. Accepted is what holds.
+pub fn core_proof(bytes: &[u8]) {
+    let Ok(Some(Message::Data(data))) = Message::decode(DATA, bytes) else {
+        return;
+    };
+    let Ok(proof) = Proof::try_from(&data) else { return };
+    let verifier = match &data.manifest {
+        Some(EncodedManifest(manifest)) => match Manifest::decode(manifest) {
+            Ok(manifest) => Verifier::of_manifest(manifest),
+            Err(_) => return,
+        },
+        None => Verifier::compat([1; 32]),
+    };
+    let value = data.block.as_ref().map(|block| block.value.as_slice());
+    if verify_alone(&verifier, &proof, value).is_ok() {
+        accept();
+    }
+}
+
+/// Frames for the mux, each after its length in two bytes. Every second channel that is asked for is opened.
+pub fn mux(bytes: &[u8]) {
+    let mut mux = Mux::default();
+    for protocol in ["chat", "hypercore/alpha"] {
+        mux.pair(protocol, b"");
+    }
+    let mut asked = 0_u32;
+    let mut rest = bytes;
+    for _ in 0..MAX_FRAMES {
+        let Some((len, after)) = rest.split_first_chunk::<2>() else {
+            break;
+        };
+        let (frame, after) = after.split_at(after.len().min(usize::from(u16::from_le_bytes(*len))));
+        rest = after;
+        let mut input = Input::new(frame);
+        loop {
+            match mux.next_event(&mut input) {
+                Ok(None) => break,
+                Ok(Some(Event::Requested { protocol, id })) => {
+                    asked += 1;
+                    if asked.is_multiple_of(2) {
+                        mux.reject(protocol, id);
+                    } else {
+                        let spec = ChannelSpec {
+                            id,
+                            unique: false,
+                            ..ChannelSpec::new(protocol)
+                        };
+                        assert!(mux.open(spec, b"").is_ok(), "what is asked for can be opened");
+                    }
+                }
+                Ok(Some(_)) => accept(),
+                Err(error) => {
+                    assert_eq!(
+                        mux.next_event(&mut Input::default()),
+                        Err(error),
+                        "an error stays"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+    let mut queued = mux.queued_bytes();
+    while mux.poll_frame().is_some() {
+        assert!(
+            mux.queued_bytes() < queued,
+            "every frame leaves the queue shorter"
+        );
+        queued = mux.queued_bytes();
+    }
+}
