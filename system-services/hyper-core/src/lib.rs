@@ -1,9 +1,12 @@
 //! Hypercore in Rust: append-only logs that are signed, replicated and verified block by block, wire-compatible with the
 //! JavaScript stack (hypercore 11). Nothing here knows of the appliance.
 
+pub mod bitfield;
+pub mod core;
 pub mod crypto;
 pub mod flat_tree;
 pub mod manifest;
 pub mod merkle;
 pub mod messages;
 pub mod mux;
+pub mod store;

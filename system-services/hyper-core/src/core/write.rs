@@ -1,0 +1,108 @@
+//! Appending, truncating, clearing.
+
+use std::ops::Range;
+
+use super::{Core, CoreError};
+use crate::manifest::Verifier;
+use crate::merkle::{Batch, Tree};
+use crate::store::{Changed, Head, Writer};
+
+/// How a new tree gets its signature.
+#[derive(Clone, Copy)]
+enum Signing<'a> {
+    KeyPair,
+    Given(&'a [u8]),
+}
+
+impl Core {
+    /// Appends blocks, all or none, and says the head that then is. One commit whatever their number.
+    pub fn append<B: AsRef<[u8]>>(&self, blocks: &[B]) -> Result<Head, CoreError> {
+        self.append_as(blocks, Signing::KeyPair)
+    }
+
+    /// Appends blocks with a signature that was made elsewhere: that of several signers, or none in a prologue.
+    pub fn append_signed<B: AsRef<[u8]>>(&self, blocks: &[B], signature: &[u8]) -> Result<Head, CoreError> {
+        self.append_as(blocks, Signing::Given(signature))
+    }
+
+    fn append_as<B: AsRef<[u8]>>(&self, blocks: &[B], signing: Signing) -> Result<Head, CoreError> {
+        if blocks.is_empty() {
+            return Ok(self.snapshot()?.head().clone());
+        }
+        self.store.write(self.number, |writer| {
+            let (head, tree) = writer.head()?;
+            let mut batch = Batch::new(tree);
+            for (block, number) in blocks.iter().zip(head.length..) {
+                batch.append(block.as_ref())?;
+                writer.put_block(number, block.as_ref())?;
+            }
+            let (tree, nodes) = batch.into_parts();
+            let signature = self.sign(&tree, signing)?;
+            writer.put_nodes(nodes)?;
+            writer.mark(head.length..tree.length(), true)?;
+            writer.put_head(&tree, signature, head.contiguous_length)?;
+            Ok(Changed::Yes(writer.head()?.0))
+        })
+    }
+
+    /// Drops the blocks from `length` on, and says the head that then is. `fork` is the new fork's number, by default the next one.
+    pub fn truncate(&self, length: u64, fork: Option<u64>) -> Result<Head, CoreError> {
+        self.store.write(self.number, |writer| {
+            let (head, tree) = writer.head()?;
+            let verifier = self.known_verifier()?;
+            if let Some(prologue) = verifier.prologue().filter(|prologue| length < prologue.length) {
+                return Err(CoreError::Prologue {
+                    to: length,
+                    prologue: prologue.length,
+                });
+            }
+            let asked = fork.unwrap_or(head.fork.saturating_add(1));
+            if asked <= head.fork {
+                return Err(CoreError::ForkNotNewer {
+                    ours: head.fork,
+                    asked,
+                });
+            }
+            let tree = tree.truncate(length, asked, writer)?;
+            let signature = self.sign(&tree, Signing::KeyPair)?;
+            writer.truncate(head.length, length)?;
+            writer.put_head(&tree, signature, head.contiguous_length.min(length))?;
+            Ok(Changed::Yes(writer.head()?.0))
+        })
+    }
+
+    /// Removes the bytes of blocks to free their room. The core's length stays, and who has the blocks can give them again.
+    pub fn clear(&self, blocks: Range<u64>) -> Result<(), CoreError> {
+        self.store.write(self.number, |writer: &mut Writer| {
+            let (head, tree) = writer.head()?;
+            let end = blocks.end.min(head.length);
+            if blocks.start >= end {
+                return Ok(Changed::No(()));
+            }
+            writer.drop_blocks(blocks.start..end)?;
+            writer.put_head(&tree, head.signature, head.contiguous_length.min(blocks.start))?;
+            Ok(Changed::Yes(()))
+        })
+    }
+
+    pub(super) fn known_verifier(&self) -> Result<&Verifier, CoreError> {
+        self.verifier()?.ok_or(CoreError::NoManifest)
+    }
+
+    fn sign(&self, tree: &Tree, signing: Signing) -> Result<Vec<u8>, CoreError> {
+        let verifier = self.known_verifier()?;
+        match signing {
+            Signing::KeyPair => {
+                let pair = self.key_pair.as_ref().ok_or(CoreError::NotWritable)?;
+                verifier.sign(tree, pair)?.ok_or(CoreError::NeedsMoreSigners)
+            }
+            Signing::Given(signature) => {
+                let length = tree.length();
+                verifier
+                    .verify(tree, signature)
+                    .map_err(|source| CoreError::Signature { length, source })?;
+                Ok(signature.to_vec())
+            }
+        }
+    }
+}

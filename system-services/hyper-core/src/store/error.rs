@@ -1,0 +1,116 @@
+//! What can go wrong with a store, and what of it is damaged.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::FORMAT;
+use crate::flat_tree::Position;
+
+/// A store that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be opened.
+    #[error("the core store {path} cannot be opened: check the disk, or restore the file from a backup")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// Another program's file, or one of a newer version.
+    #[error(
+        "the core store has format {0}, this program reads format {FORMAT}: update the program that opens it"
+    )]
+    Format(u64),
+    /// The database failed. Nothing of the step is kept.
+    #[error(
+        "the core store failed when it was to {step}: check the disk, then open the store again (nothing that was acknowledged is lost)"
+    )]
+    Database {
+        /// What was to be done.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// What is stored cannot be right. Other cores, and other parts of this core, are not touched by it.
+    #[error("core number {core} of the store is damaged: {part}")]
+    Damaged {
+        /// The core's number in this store.
+        core: u64,
+        /// What is damaged.
+        part: DamagedPart,
+    },
+    /// The name stands for another core.
+    #[error("the name {0:?} already stands for another core: choose another name")]
+    NameTaken(String),
+    /// Another core has the same discovery key; only a damaged store can say so.
+    #[error("core number {0} of the store is entered under the discovery key of another core")]
+    WrongDiscoveryKey(u64),
+}
+
+/// What of a core is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DamagedPart {
+    /// Its key is missing.
+    Key,
+    /// Its length, fork or signature cannot be read.
+    Head,
+    /// The roots of its tree are missing, or do not hash to what was stored.
+    Roots {
+        /// Blocks of the tree.
+        length: u64,
+    },
+    /// A tree node.
+    Node(Position),
+    /// A block whose hash is not that of its leaf, or that has no leaf.
+    Block(u64),
+    /// A block that is marked as stored but is not there.
+    MissingBlock(u64),
+    /// Which of these blocks are stored.
+    Bitfield {
+        /// The page.
+        page: u64,
+    },
+    /// The manifest.
+    Manifest,
+    /// The key pair.
+    KeyPair,
+}
+
+impl fmt::Display for DamagedPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key => f.write_str("its key is missing"),
+            Self::Head => f.write_str("its length, fork and signature cannot be read"),
+            Self::Roots { length } => {
+                write!(
+                    f,
+                    "the roots of its tree of {length} blocks are missing or changed"
+                )
+            }
+            Self::Node(at) => write!(f, "tree node {at} cannot be read"),
+            Self::Block(block) => {
+                write!(
+                    f,
+                    "block {block} is not what was stored: clear it and fetch it again"
+                )
+            }
+            Self::MissingBlock(block) => {
+                write!(f, "block {block} is gone: clear it and fetch it again")
+            }
+            Self::Bitfield { page } => write!(f, "page {page} of the list of stored blocks cannot be read"),
+            Self::Manifest => f.write_str("its manifest cannot be read or is not that of its key"),
+            Self::KeyPair => f.write_str("its key pair cannot be read"),
+        }
+    }
+}
+
+/// Names the step at which the database failed.
+pub(super) fn failed<E: Into<redb::Error>>(step: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |source| StoreError::Database {
+        step,
+        source: Box::new(source.into()),
+    }
+}
