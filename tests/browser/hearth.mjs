@@ -205,7 +205,6 @@ async function update(words) {
   // The size of the download is worked out after the offer is shown.
   await page.waitForFunction(() => / of /.test(document.querySelector('[data-testid=value-download]')?.innerText ?? ''), null, { timeout: 120_000 });
   found('download', await id('value-download').innerText());
-  await id('changes').locator('summary').click();
   await shot('available');
   await id('install-now').click();
   await page.locator('[data-testid=progress-text]').waitFor({ timeout: 60_000 });

@@ -6,10 +6,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipc::updater::{HistoryEntry, Outcome};
 use redb::backends::InMemoryBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use rustix::fs::FallocateFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -24,6 +26,8 @@ const MAX_VALUE: usize = 1 << 20;
 /// A few kilobytes are stored; redb's default cache is for databases.
 const CACHE_BYTES: usize = 128 * 1024;
 const FORMAT: u32 = 1;
+/// More than the file grows at once: redb doubles a small one.
+const RESERVE_BYTES: u64 = 4 << 20;
 
 const RECORD: TableDefinition<&str, &[u8]> = TableDefinition::new("record");
 const HISTORY: TableDefinition<u64, &[u8]> = TableDefinition::new("history");
@@ -71,7 +75,8 @@ struct Stored<T> {
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
-    database: Database,
+    /// None only while it is being opened anew.
+    database: Mutex<Option<Database>>,
     path: PathBuf,
 }
 
@@ -89,7 +94,10 @@ impl Journal {
         let opened = if died {
             Err(content(&path, "the updater died over it"))
         } else {
-            Self::try_open(&path)
+            match Self::try_open(&path) {
+                Err(error) if is_out_of_room(&error) && give_up_reserve(&path) => Self::try_open(&path),
+                opened => opened,
+            }
         };
         let result = match opened {
             Ok(opened) => Ok(opened),
@@ -97,6 +105,11 @@ impl Journal {
             Err(error) => Err(error),
         };
         let _ = fs::remove_file(opening);
+        if result.is_ok()
+            && let Err(error) = keep_reserve(&path)
+        {
+            tracing::warn!("no room is kept for the journal: {error}");
+        }
         result
     }
 
@@ -107,7 +120,7 @@ impl Journal {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(InMemoryBackend::new())
             .map_err(failed(&path))?;
-        Ok(Self { database, path })
+        Ok(Self::of(database, &path))
     }
 
     /// An empty journal, which is there whole or not at all: redb makes a file in several writes, and one that was cut in
@@ -128,21 +141,29 @@ impl Journal {
         steps().map_err(failed(path))
     }
 
+    fn of(database: Database, path: &Path) -> Self {
+        Self {
+            database: Mutex::new(Some(database)),
+            path: path.into(),
+        }
+    }
+
+    fn open_file(path: &Path) -> Result<Database, JournalError> {
+        Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .open(path)
+            .map_err(failed(path))
+    }
+
     fn try_open(path: &Path) -> Result<(Self, Record), JournalError> {
         remove_leftover(&unfinished(path)).map_err(failed(path))?;
         // A disk that does not answer is not one without a journal.
         if !path.try_exists().map_err(redb::Error::Io).map_err(failed(path))? {
             Self::create(path)?;
         }
-        let mut database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .open(path)
-            .map_err(failed(path))?;
+        let mut database = Self::open_file(path)?;
         database.check_integrity().map_err(failed(path))?;
-        let journal = Self {
-            database,
-            path: path.into(),
-        };
+        let journal = Self::of(database, path);
         journal.history()?;
         let record = journal.record()?;
         Ok((journal, record))
@@ -202,8 +223,24 @@ impl Journal {
     }
 
     /// Writes the record and adds the lines. When this returns, a pulled plug does not undo it; before, all of it or
-    /// nothing is there.
+    /// nothing is there. Where `data` has no room left, that of the reserve is used: a version that filled it is given up
+    /// for that very reason, and the reason is to be kept.
     pub fn persist(&self, record: &Record, lines: &[HistoryEntry]) -> Result<(), JournalError> {
+        match self.try_persist(record, lines) {
+            Err(error) if is_out_of_room(&error) && give_up_reserve(&self.path) => {
+                tracing::warn!("{error}: its reserve is used now");
+                // redb does nothing more with a file that failed once.
+                let mut database = self.lock();
+                *database = None;
+                *database = Some(Self::open_file(&self.path)?);
+                drop(database);
+                self.try_persist(record, lines)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn try_persist(&self, record: &Record, lines: &[HistoryEntry]) -> Result<(), JournalError> {
         let value = self.encode(record)?;
         let lines: Vec<Vec<u8>> = lines
             .iter()
@@ -254,7 +291,15 @@ impl Journal {
     }
 
     fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, JournalError> {
-        work(&self.database).map_err(failed(&self.path))
+        match self.lock().as_ref() {
+            Some(database) => work(database),
+            None => Err(redb::Error::PreviousIo),
+        }
+        .map_err(failed(&self.path))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Database>> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, JournalError> {
@@ -315,6 +360,42 @@ pub fn encode_record(record: &Record) -> Result<Vec<u8>, String> {
         value: record,
     };
     serde_json::to_vec(&stored).map_err(|e| e.to_string())
+}
+
+/// Beside the journal: room that nothing else on `data` can take.
+fn reserve(path: &Path) -> PathBuf {
+    path.with_extension("reserve")
+}
+
+fn keep_reserve(path: &Path) -> io::Result<()> {
+    let reserve = reserve(path);
+    if fs::metadata(&reserve).is_ok_and(|m| m.len() == RESERVE_BYTES) {
+        return Ok(());
+    }
+    let made = File::create(&reserve).and_then(|file| {
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)?;
+        file.sync_all()
+    });
+    if made.is_err() {
+        give_up_reserve(path);
+    }
+    made
+}
+
+/// True when there was one.
+fn give_up_reserve(path: &Path) -> bool {
+    fs::remove_file(reserve(path)).is_ok()
+}
+
+fn is_out_of_room(error: &JournalError) -> bool {
+    let JournalError::Database { source, .. } = error else {
+        return false;
+    };
+    match source.as_ref() {
+        redb::Error::Io(io) => io.kind() == io::ErrorKind::StorageFull,
+        redb::Error::PreviousIo => true,
+        _ => false,
+    }
 }
 
 /// Where an empty journal is made before it gets its name.
@@ -443,6 +524,29 @@ mod tests {
         );
         let text = r#"{"format":1,"value":{"unix_s":1,"outcome":"failed","version":"","slot":"b","sentence":"No.","by":"me"}}"#;
         assert_eq!(decode_line(text.as_bytes()).unwrap(), line(1));
+    }
+
+    #[test]
+    fn room_is_kept_for_the_day_on_which_there_is_none_and_used_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("updater.redb");
+        let (journal, _) = open(folder.path());
+        assert_eq!(fs::metadata(reserve(&path)).unwrap().len(), RESERVE_BYTES);
+        assert!(
+            fs::metadata(&path).unwrap().len() < RESERVE_BYTES,
+            "it may double"
+        );
+        let full = |kind: io::ErrorKind| failed(&path)(redb::Error::Io(kind.into()));
+        assert!(is_out_of_room(&full(io::ErrorKind::StorageFull)));
+        assert!(!is_out_of_room(&full(io::ErrorKind::PermissionDenied)));
+        // As after a failed write: redb refuses the file until it is opened again.
+        *journal.lock() = None;
+        journal.persist(&good(), &[line(1)]).unwrap();
+        assert!(!reserve(&path).exists());
+        drop(journal);
+        let (journal, record) = open(folder.path());
+        assert_eq!((record, journal.history().unwrap()), (good(), vec![line(1)]));
+        assert!(reserve(&path).exists());
     }
 
     #[test]

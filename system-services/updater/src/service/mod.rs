@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use boot_state::Running;
 use ipc::boot_facts::BootFacts;
-use ipc::updater::{HistoryEntry, Progress, When};
+use ipc::updater::{HistoryEntry, Phase, Progress, When};
 use os_io::root::Root;
 use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
 use zbus::Connection;
@@ -343,7 +343,14 @@ impl Service {
         }
         let mut failure = None;
         for action in actions {
+            let noted = matches!(action, Action::Persist(_));
             if let Err(error) = self.carry_out(record, &next, action).await {
+                // The way back does not wait for the notes: it may be the notes' disk that fails.
+                if noted && goes_back(record, &next) {
+                    tracing::error!("{}; the box goes back all the same", chain(&error));
+                    *record = next.clone();
+                    continue;
+                }
                 failure = Some(error);
                 break;
             }
@@ -524,6 +531,10 @@ fn open_journal(root: &Root) -> Result<(Journal, Record), ServiceError> {
             Ok((Journal::in_memory()?, Record::default()))
         }
     }
+}
+
+fn goes_back(record: &Record, next: &Record) -> bool {
+    record.state.phase() != Phase::RolledBack && next.state.phase() == Phase::RolledBack
 }
 
 fn installing(state: &State) -> bool {
