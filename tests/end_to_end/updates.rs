@@ -151,7 +151,12 @@ fn bad_update(name: &str, board: Board, words: &str, says: &str) -> Result<()> {
     restart(&mut machine)?;
     machine.expect("Hearth boot manager: slot b", 240)?;
     // The machine is restarted by the kernel, the watchdog or the health gate; the boot manager falls back.
-    let after = settle(&mut machine, "0.1.0", "a", "rolled-back", 900)?;
+    let after = settle(&mut machine, "0.1.0", "a", "rolled-back", 600).inspect_err(|_| {
+        // What the updater of a version that stays has to say.
+        if let Ok(vm) = machine.vm() {
+            println!("{:?}", shell::run(vm, "journalctl -u hearth-updater --no-pager | tail -n 40", 60));
+        }
+    })?;
     let reason = text(&after, "reason");
     println!("{name}: {reason}");
     ensure!(reason.contains(says), "{reason}");
