@@ -8,6 +8,7 @@
 
 mod error;
 mod head;
+mod pieces;
 mod snapshot;
 mod tables;
 mod write;

@@ -411,7 +411,7 @@ fn an_append_is_two_flushes_whatever_the_number_of_blocks() {
 #[test]
 fn damage_is_named_and_the_rest_is_whole() {
     type Bytes = TableDefinition<'static, (u64, u64), &'static [u8]>;
-    const BLOCKS: Bytes = TableDefinition::new("blocks");
+    const BLOCKS: TableDefinition<(u64, u64, u64), &[u8]> = TableDefinition::new("blocks");
     const BITFIELDS: Bytes = TableDefinition::new("bitfields");
     const NODES: TableDefinition<(u64, u64), (u64, Hash)> = TableDefinition::new("tree-nodes");
     const HEADS: TableDefinition<u64, &[u8]> = TableDefinition::new("heads");
@@ -430,9 +430,9 @@ fn damage_is_named_and_the_rest_is_whole() {
     let txn = database.begin_write().unwrap();
     txn.open_table(BLOCKS)
         .unwrap()
-        .insert((1, 2), &b"rot"[..])
+        .insert((1, 2, 0), &b"rot"[..])
         .unwrap();
-    txn.open_table(BLOCKS).unwrap().remove((1, 4)).unwrap();
+    txn.open_table(BLOCKS).unwrap().remove((1, 4, 0)).unwrap();
     txn.open_table(BITFIELDS)
         .unwrap()
         .insert((2, 0), &b"rot"[..])

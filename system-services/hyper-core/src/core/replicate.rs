@@ -164,6 +164,8 @@ impl State {
         writer.put_nodes(verified.nodes)?;
         let block = match (&message.proof.node, message.value) {
             (Some(NodeProof::Block { block, .. }), Some(value)) => {
+                // What was stored may be damaged: nothing of it stays.
+                writer.drop_blocks(*block..*block + 1)?;
                 writer.put_block(*block, value)?;
                 writer.mark(*block..*block + 1, true)?;
                 Some(*block)

@@ -5,6 +5,7 @@ use std::ops::Range;
 use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::error::failed;
+use super::pieces::{self, PieceKey};
 use super::tables::{
     BITFIELDS, BLOCKS, HEADS, NODES, NodeValue, Place, StoredNodes, load_head, next_missing, page,
 };
@@ -20,7 +21,7 @@ pub struct Snapshot {
     head: Head,
     tree: Tree,
     nodes: ReadOnlyTable<Place, NodeValue>,
-    blocks: ReadOnlyTable<Place, &'static [u8]>,
+    blocks: ReadOnlyTable<PieceKey, &'static [u8]>,
     bitfield: ReadOnlyTable<Place, &'static [u8]>,
 }
 
@@ -68,12 +69,12 @@ impl Snapshot {
     /// A block, checked against its leaf in the tree; `None` if it is not stored.
     pub fn get(&self, block: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let step = "read a block";
-        let stored = self.blocks.get((self.core, block)).map_err(failed(step))?;
+        let stored = pieces::get(&self.blocks, self.core, block)?;
         let damaged = |part| StoreError::Damaged {
             core: self.core,
             part,
         };
-        let Some(value) = stored.map(|value| value.value().to_vec()) else {
+        let Some(value) = stored else {
             return match self.has(block)? {
                 true => Err(damaged(DamagedPart::MissingBlock(block))),
                 false => Ok(None),

@@ -3,6 +3,7 @@
 use redb::{ReadableTable, TableDefinition};
 
 use super::error::failed;
+use super::pieces::PieceKey;
 use super::{DamagedPart, Head, StoreError};
 use crate::bitfield::{PAGE_BLOCKS, Page};
 use crate::crypto::Hash;
@@ -23,7 +24,7 @@ pub(super) const MANIFESTS: TableDefinition<u64, &[u8]> = TableDefinition::new("
 pub(super) const KEY_PAIRS: TableDefinition<u64, &[u8]> = TableDefinition::new("key-pairs");
 pub(super) const HEADS: TableDefinition<u64, &[u8]> = TableDefinition::new("heads");
 pub(super) const NODES: TableDefinition<Place, NodeValue> = TableDefinition::new("tree-nodes");
-pub(super) const BLOCKS: TableDefinition<Place, &[u8]> = TableDefinition::new("blocks");
+pub(super) const BLOCKS: TableDefinition<PieceKey, &[u8]> = TableDefinition::new("blocks");
 pub(super) const BITFIELDS: TableDefinition<Place, &[u8]> = TableDefinition::new("bitfields");
 pub(super) const USER_DATA: TableDefinition<(u64, &str), &[u8]> = TableDefinition::new("user-data");
 

@@ -6,6 +6,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use zeroize::Zeroizing;
 
 use super::error::failed;
+use super::pieces::{self, PieceKey};
 use super::tables::{
     BITFIELDS, BLOCKS, HEADS, KEY_PAIRS, MANIFESTS, NODES, NodeValue, Place, StoredNodes, USER_DATA,
     load_head, next_missing, page,
@@ -23,7 +24,7 @@ pub(crate) struct Writer<'txn> {
     core: u64,
     heads: Table<'txn, u64, &'static [u8]>,
     nodes: Table<'txn, Place, NodeValue>,
-    blocks: Table<'txn, Place, &'static [u8]>,
+    blocks: Table<'txn, PieceKey, &'static [u8]>,
     bitfield: Table<'txn, Place, &'static [u8]>,
 }
 
@@ -69,10 +70,7 @@ impl<'txn> Writer<'txn> {
 
     /// Stores the bytes of a block; [`Writer::mark`] says afterwards that it is there.
     pub(crate) fn put_block(&mut self, block: u64, value: &[u8]) -> Result<(), StoreError> {
-        self.blocks
-            .insert((self.core, block), value)
-            .map_err(failed("store a block"))?;
-        Ok(())
+        pieces::put(&mut self.blocks, self.core, block, value)
     }
 
     /// Forgets blocks; their tree nodes stay.
@@ -81,7 +79,10 @@ impl<'txn> Writer<'txn> {
             return Ok(());
         }
         self.blocks
-            .retain_in((self.core, blocks.start)..(self.core, blocks.end), |_, _| false)
+            .retain_in(
+                (self.core, blocks.start, 0)..(self.core, blocks.end, 0),
+                |_, _| false,
+            )
             .map_err(failed("remove blocks"))?;
         self.mark(blocks, false)
     }
