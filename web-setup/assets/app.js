@@ -202,7 +202,9 @@
       state.classList.toggle("lost", lost);
       if (state.textContent !== state.dataset[word]) state.textContent = state.dataset[word];
     };
-    let source, again;
+    // A box that goes down may do so without a word: it says something every 15 s.
+    const SILENCE = 45000;
+    let source, again, heard;
     // The stream was refused: after a restart of the box nobody is logged in, so the page is asked for anew; else later.
     const refused = async () => {
       try {
@@ -212,16 +214,23 @@
       } catch { /* not there yet */ }
       again = setTimeout(() => { source = undefined; start(); }, 5000);
     };
+    const hear = () => {
+      clearTimeout(heard);
+      heard = setTimeout(() => { say("paused", true); stop(); refused(); }, SILENCE);
+    };
     const start = () => {
       if (source) return;
       source = new EventSource(grid.dataset.events);
-      source.addEventListener("open", () => say("live", false));
+      hear();
+      source.addEventListener("open", () => { hear(); say("live", false); });
+      source.addEventListener("still", hear);
       source.addEventListener("error", () => {
         say("paused", true);
         if (source?.readyState === EventSource.CLOSED) refused();
       });
-      source.addEventListener("ended", () => { source.close(); say("ended", true); });
+      source.addEventListener("ended", () => { clearTimeout(heard); source.close(); say("ended", true); });
       source.addEventListener("parts", (event) => {
+        hear();
         for (const [id, html] of Object.entries(JSON.parse(event.data))) waiting.set(id, html);
         renew();
       });
@@ -243,6 +252,8 @@
       const focused = part.contains(document.activeElement) ? document.activeElement : null;
       const fresh = document.createElement("template");
       fresh.innerHTML = html;
+      // Its services end one by one before it restarts: what is waited for is still true.
+      if (one("[data-wait-boot]", part) && one("[data-phase=unreachable]", fresh.content)) return true;
       const same = focused && focused.dataset.testid && one(`[data-testid="${focused.dataset.testid}"]`, fresh.content);
       if (focused && !same && !one("[data-wait-boot]", fresh.content)) return false;
       const open = one("details", part)?.open;
@@ -253,7 +264,7 @@
       watchRestart(one("[data-wait-boot]", part));
       return true;
     };
-    const stop = () => { clearTimeout(again); source?.close(); source = undefined; };
+    const stop = () => { clearTimeout(again); clearTimeout(heard); source?.close(); source = undefined; };
     // A page in the background asks for nothing.
     document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
     addEventListener("pagehide", stop);

@@ -55,6 +55,11 @@ struct Stream {
     _place: OwnedSemaphorePermit,
 }
 
+/// An event and no comment, which scripts do not see: a page tells by it a quiet box from one that is gone.
+fn still_here() -> KeepAlive {
+    KeepAlive::new().event(Event::default().event("still").data(""))
+}
+
 /// `GET /events`: the overview.
 pub async fn stream(State(app): State<Arc<App>>, person: Person) -> Result<Response, WebError> {
     begin(app, &person, Live::Overview)
@@ -91,7 +96,7 @@ fn begin(app: Arc<App>, person: &Person, live: Live) -> Result<Response, WebErro
         let event = state.next().await?;
         Some((Ok::<Event, Infallible>(event), state))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    Ok(Sse::new(events).keep_alive(still_here()).into_response())
 }
 
 impl Stream {
