@@ -7,6 +7,7 @@ use hyper_core::mux::{ChannelSpec, Event, Input, Mux};
 use hyper_swarm::noise::{Handshake, KeyPair, fuzz_handshake};
 use hyper_swarm::secret_stream::{Connecting, Options, Random, fuzz_secret_stream};
 use hyper_swarm::udx::packet::{Packet, fuzz_packet};
+use hyper_swarm::udx::stream::fuzz_stream;
 
 use crate::accept;
 
@@ -48,6 +49,18 @@ pub fn secret_stream(bytes: &[u8]) {
 pub fn udx_packet(bytes: &[u8]) {
     fuzz_packet(bytes);
     if Packet::decode(bytes).is_ok() {
+        accept();
+    }
+}
+
+/// Datagrams to one stream, each after what happens besides and its length. Accepted is a first one that is UDX.
+pub fn udx_stream(bytes: &[u8]) {
+    fuzz_stream(bytes);
+    if let [_, len, rest @ ..] = bytes
+        && rest
+            .get(..usize::from(*len))
+            .is_some_and(|first| Packet::decode(first).is_ok())
+    {
         accept();
     }
 }

@@ -33,6 +33,7 @@ pub use disk::disk_layout;
 pub use fat::fat_image;
 pub use hyper::{
     core_manifest, core_message, core_proof, core_signature, mux, noise, secret_stream, udx_packet,
+    udx_stream,
 };
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
 pub use updater::{content_range, night, prose, updater_journal, updater_settings};
@@ -75,6 +76,7 @@ pub const TARGETS: &[Target] = &[
     ("secret_stream", secret_stream),
     ("settings", settings),
     ("udx_packet", udx_packet),
+    ("udx_stream", udx_stream),
     ("setup_request", setup_request),
     ("updater_journal", updater_journal),
     ("updater_settings", updater_settings),

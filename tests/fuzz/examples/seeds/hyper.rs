@@ -132,5 +132,51 @@ fn streams() -> Result<()> {
     ] {
         seed("udx_packet", name, hex(&udx["packets"][at]["bytes"])?)?;
     }
+    let packets = || list(&udx["packets"]);
+    // Payloads are cut: the length is one byte.
+    let talk = |from: u64| -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        for (step, packet) in packets()
+            .iter()
+            .filter(|packet| packet["from"] == from)
+            .enumerate()
+        {
+            let bytes = hex(&packet["bytes"])?;
+            let bytes = &bytes[..bytes.len().min(40)];
+            out.extend([u8::try_from(step % 256)?, u8::try_from(bytes.len())?]);
+            out.extend(bytes);
+        }
+        Ok(out)
+    };
+    // The number of the first packet is 0 for the target; the first end's are elsewhere.
+    seed("udx_stream", "valid-second-end", talk(1)?)?;
+    seed("udx_stream", "valid-far-numbers", talk(0)?)?;
+    seed("udx_stream", "valid-gaps", gaps())?;
     seed("udx_packet", "short", &hex(&udx["packets"][4]["bytes"])?[..19])
+}
+
+/// Packets in no order, with acknowledgements of what the target writes at step 3, and then the end.
+fn gaps() -> Vec<u8> {
+    let packet = |flags: u8, seq: u8, ack: u8, rest: &[u8]| {
+        let head = [
+            255, 1, flags, 0, 1, 0, 0, 0, 0, 0, 1, 0, seq, 0, 0, 0, ack, 0, 0, 0,
+        ];
+        [&head, rest].concat()
+    };
+    let sack = [2, 0, 0, 0, 4, 0, 0, 0];
+    let talk = [
+        (3, packet(1, 0, 0, b"in order")),
+        (3, packet(1, 2, 0, b"early")),
+        (1, packet(4, 3, 1, &sack)),
+        (2, packet(1, 1, 1, b"late")),
+        (2, packet(32, 3, 4, b"")),
+        (6, packet(3, 3, 4, b"last")),
+        (2, packet(0, 4, 5, b"")),
+    ];
+    let mut out = Vec::new();
+    for (step, datagram) in talk {
+        out.extend([step, datagram.len() as u8]);
+        out.extend(datagram);
+    }
+    out
 }
