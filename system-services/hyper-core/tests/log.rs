@@ -419,7 +419,7 @@ fn damage_is_named_and_the_rest_is_whole() {
     const KEY_PAIRS: TableDefinition<u64, &[u8]> = TableDefinition::new("key-pairs");
     let disk = Disk::default();
     let store = Store::with_backend(disk.clone()).unwrap();
-    for seed in 0..8 {
+    for seed in 0..9 {
         let core = store
             .core(CoreOptions::from_key_pair(KeyPair::from_seed(&[seed; 32])))
             .unwrap();
@@ -442,6 +442,10 @@ fn damage_is_named_and_the_rest_is_whole() {
         .insert((3, 3), (1, [0; 32]))
         .unwrap();
     txn.open_table(NODES).unwrap().remove((4, 9)).unwrap();
+    txn.open_table(NODES)
+        .unwrap()
+        .insert((8, 1), (1, [0; 32]))
+        .unwrap();
     txn.open_table(HEADS).unwrap().insert(5, &b"rot"[..]).unwrap();
     txn.open_table(MANIFESTS).unwrap().insert(6, &b"rot"[..]).unwrap();
     txn.open_table(KEY_PAIRS).unwrap().insert(7, &b"rot"[..]).unwrap();
@@ -475,7 +479,13 @@ fn damage_is_named_and_the_rest_is_whole() {
         (6, DamagedPart::Manifest)
     );
     assert_eq!(part(store.core_by_number(7).map(drop)), (7, DamagedPart::KeyPair));
-    assert_eq!(part(store.core_by_number(8).map(drop)), (8, DamagedPart::Key));
+    assert_eq!(part(store.core_by_number(9).map(drop)), (9, DamagedPart::Key));
+    let audit = |number| core(number).snapshot().unwrap().audit(0..u64::MAX).unwrap();
+    let bad_node = |index| DamagedPart::Node(Position::new(index).unwrap());
+    assert_eq!(audit(0), []);
+    assert_eq!(audit(1), [DamagedPart::Block(2), DamagedPart::MissingBlock(4)]);
+    assert_eq!(audit(2), [DamagedPart::Bitfield { page: 0 }]);
+    assert_eq!(audit(8), [bad_node(1), bad_node(3)]);
     assert_eq!(core(0).append(&["on"]).unwrap().length, 7);
     // What can be fetched again is mended by clearing it.
     core(1).clear(2..5).unwrap();
@@ -600,6 +610,7 @@ proptest! {
                         if model[at as usize].is_some() {
                             fetch(&core, &copy, Some(at));
                             prop_assert_eq!(&copy.get(at).unwrap(), &model[at as usize]);
+                            prop_assert_eq!(copy.snapshot().unwrap().audit(at..at + 20).unwrap(), []);
                         } else {
                             fetch(&core, &copy, None);
                         }
@@ -608,6 +619,8 @@ proptest! {
                 }
             }
             check(&core, fork, &model, &sizes);
+            let recent = model.len().saturating_sub(100) as u64;
+            prop_assert_eq!(core.snapshot().unwrap().audit(recent..u64::MAX).unwrap(), []);
             for (key, value) in user_data.iter().enumerate() {
                 prop_assert_eq!(&core.user_data(&key.to_string()).unwrap(), value);
             }

@@ -62,7 +62,7 @@ pub enum DamagedPart {
         /// Blocks of the tree.
         length: u64,
     },
-    /// A tree node.
+    /// A tree node that is not the hash of its children, or one of them that is not what was hashed.
     Node(Position),
     /// A block whose hash is not that of its leaf, or that has no leaf.
     Block(u64),
@@ -90,7 +90,7 @@ impl fmt::Display for DamagedPart {
                     "the roots of its tree of {length} blocks are missing or changed"
                 )
             }
-            Self::Node(at) => write!(f, "tree node {at} cannot be read"),
+            Self::Node(at) => write!(f, "tree node {at} is not the hash of those below it"),
             Self::Block(block) => {
                 write!(
                     f,
