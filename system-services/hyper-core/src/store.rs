@@ -19,6 +19,7 @@ pub use head::Head;
 pub use snapshot::Snapshot;
 pub(crate) use write::Writer;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -74,8 +75,11 @@ impl Store {
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(".new");
         remove_leftover(Path::new(&unfinished)).map_err(at)?;
+        let file = create_private(Path::new(&unfinished))
+            .map_err(redb::Error::Io)
+            .map_err(at)?;
         let database = builder()
-            .create(&unfinished)
+            .create_file(file)
             .map_err(redb::Error::from)
             .map_err(at)?;
         let store = Self::prepare(database)?;
@@ -265,10 +269,19 @@ fn remove_leftover(path: &Path) -> Result<(), redb::Error> {
     }
 }
 
+/// A file that only its owner reads: key pairs lie in it.
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
 fn put_in_place(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::rename(from, to)?;
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn builder() -> Builder {

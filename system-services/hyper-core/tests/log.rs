@@ -192,6 +192,51 @@ fn a_core_is_found_by_key_discovery_key_and_name_after_opening_again() {
     assert_eq!(core.byte_range(2).unwrap(), 6..10);
 }
 
+#[cfg(unix)]
+#[test]
+fn the_file_with_the_key_pairs_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cores");
+    drop(Store::open(&path).unwrap());
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn writers_wait_for_each_other_and_readers_for_nobody() {
+    let store = Store::in_memory().unwrap();
+    let core = single(&store);
+    std::thread::scope(|scope| {
+        for writer in 0..3u8 {
+            let core = store.core_by_number(0).unwrap();
+            scope.spawn(move || {
+                for round in 0..20 {
+                    core.append(&[[writer, round], [writer, round]]).unwrap();
+                }
+            });
+        }
+        for _ in 0..50 {
+            let snapshot = core.snapshot().unwrap();
+            let length = snapshot.tree().length();
+            assert_eq!((length % 2, snapshot.next_missing(0).unwrap()), (0, length));
+        }
+    });
+    assert_eq!(core.length().unwrap(), 120);
+    let all: Vec<_> = (0..120).map(|block| core.get(block).unwrap().unwrap()).collect();
+    for writer in 0..3 {
+        let own: Vec<_> = all
+            .iter()
+            .filter(|block| block[0] == writer)
+            .map(|block| block[1])
+            .collect();
+        assert_eq!(own, (0..20).flat_map(|round| [round, round]).collect::<Vec<_>>());
+    }
+    assert!(all.chunks(2).all(|batch| batch[0] == batch[1]));
+}
+
 #[test]
 fn who_has_no_key_pair_writes_nothing() {
     let store = Store::in_memory().unwrap();
