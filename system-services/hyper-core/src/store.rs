@@ -117,6 +117,9 @@ impl Store {
         match format {
             Some(FORMAT) => {}
             Some(other) => return Err(StoreError::Format(other)),
+            None if read.list_tables().map_err(failed(step))?.next().is_some() => {
+                return Err(StoreError::Foreign);
+            }
             None => store.transaction(|txn| {
                 create_tables(txn)
                     .map(Changed::Yes)

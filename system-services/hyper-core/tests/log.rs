@@ -538,6 +538,17 @@ fn damage_is_named_and_the_rest_is_whole() {
 }
 
 #[test]
+fn the_database_of_another_program_is_not_touched() {
+    let disk = Disk::default();
+    let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(TableDefinition::<u64, u64>::new("other")).unwrap();
+    txn.commit().unwrap();
+    drop(database);
+    assert!(matches!(Store::with_backend(disk), Err(StoreError::Foreign)));
+}
+
+#[test]
 fn a_store_of_a_newer_format_is_not_touched() {
     const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
     let disk = Disk::default();

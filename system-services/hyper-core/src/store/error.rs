@@ -18,7 +18,10 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
-    /// Another program's file, or one of a newer version.
+    /// Another program's database.
+    #[error("the database is not a core store, it holds other tables: choose another file")]
+    Foreign,
+    /// The file of a newer version.
     #[error(
         "the core store has format {0}, this program reads format {FORMAT}: update the program that opens it"
     )]
