@@ -1,5 +1,8 @@
 //! How much may be under way: CUBIC (RFC 9438), which shares a link fairly with TCP. libudx has BBR; the two need not agree.
 //! Windows count packets, as libudx's do.
+//!
+//! What that costs: a packet lost by chance, as by radio, counts as congestion. At 20 ms and 1 % of such loss, CUBIC brings about
+//! 0.7 MiB/s where BBR brings several; without loss they are alike.
 
 use std::time::{Duration, Instant};
 

@@ -35,6 +35,8 @@ const MAX_MESSAGES: usize = 64;
 const LINGER: Duration = super::rtt::MAX_RTO;
 /// What passes every way in one packet.
 const MAX_MESSAGE_BYTES: usize = 1200 - 48 - 20;
+/// No peer's message is longer, as no packet is.
+const MAX_PEERS_MESSAGE_BYTES: usize = super::mtu::MAX_MTU as usize;
 /// A peer says 4 MiB before it is heard.
 const FIRST_PEER_WINDOW: u32 = 4 << 20;
 /// Questions whether the peer takes something again that may go unanswered.
@@ -143,9 +145,8 @@ impl Stream {
         if flags.is_sequenced() {
             self.owes_ack = true;
             self.take(&packet);
-        } else if flags.has(Flags::MESSAGE) && self.messages_in.len() < MAX_MESSAGES {
-            self.messages_in.push_back(packet.payload.into());
-            self.tell(Event::Message);
+        } else if flags.has(Flags::MESSAGE) {
+            self.take_message(packet.payload);
         }
         self.sender.on_ack(&packet.header, packet.sack_blocks(), now);
         self.after_ack(now);
@@ -160,6 +161,13 @@ impl Stream {
         }
         if !had_ended && self.receiver.has_ended() {
             self.tell(Event::PeerFinished);
+        }
+    }
+
+    fn take_message(&mut self, message: &[u8]) {
+        if self.messages_in.len() < MAX_MESSAGES && message.len() <= MAX_PEERS_MESSAGE_BYTES {
+            self.messages_in.push_back(message.into());
+            self.tell(Event::Message);
         }
     }
 

@@ -208,6 +208,9 @@ fn messages_go_beside_the_stream_and_a_flood_of_them_is_dropped() {
     }
     let got = std::iter::from_fn(|| ends[1].read_message()).count();
     assert_eq!(got, MAX_MESSAGES);
+    let giant = data(0, Flags::MESSAGE, &[0; 9000]);
+    ends[0].receive(&giant, now).unwrap();
+    assert_eq!(ends[0].read_message(), None, "no packet is so long");
 }
 
 #[test]
