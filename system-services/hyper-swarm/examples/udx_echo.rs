@@ -49,16 +49,6 @@ fn echo(socket: &UdpSocket, stream: &mut Stream) -> std::io::Result<()> {
             // A full or refusing socket is a lost packet.
             let _ = socket.send(&datagram);
         }
-        while let Some(event) = stream.poll_event() {
-            if let Event::Closed(why) = event {
-                println!(
-                    "{why:?} after {bytes} bytes, {:?}; {} bytes per packet, round trip {:?}",
-                    start.elapsed(),
-                    stream.mtu(),
-                    stream.rtt()
-                );
-            }
-        }
         let wait = stream
             .poll_timeout()
             .map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now));
@@ -77,8 +67,23 @@ fn echo(socket: &UdpSocket, stream: &mut Stream) -> std::io::Result<()> {
             }
         }
         socket.set_nonblocking(false)?;
+        report(stream, bytes, start);
     }
     Ok(())
+}
+
+/// Says how it ended, when it has.
+fn report(stream: &mut Stream, bytes: usize, start: Instant) {
+    while let Some(event) = stream.poll_event() {
+        if let Event::Closed(why) = event {
+            println!(
+                "{why:?} after {bytes} bytes, {:?}; {} bytes per packet, round trip {:?}",
+                start.elapsed(),
+                stream.mtu(),
+                stream.rtt()
+            );
+        }
+    }
 }
 
 /// Nothing came in time, or the peer does not listen yet.
