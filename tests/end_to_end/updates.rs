@@ -154,7 +154,10 @@ fn bad_update(name: &str, board: Board, words: &str, says: &str) -> Result<()> {
     let after = settle(&mut machine, "0.1.0", "a", "rolled-back", 600).inspect_err(|_| {
         // What the updater of a version that stays has to say.
         if let Ok(vm) = machine.vm() {
-            println!("{:?}", shell::run(vm, "journalctl -u hearth-updater --no-pager | tail -n 40", 60));
+            println!(
+                "{:?}",
+                shell::run(vm, "journalctl -u hearth-updater --no-pager | tail -n 40", 60)
+            );
         }
     })?;
     let reason = text(&after, "reason");
