@@ -533,6 +533,7 @@ fn open_journal(root: &Root) -> Result<(Journal, Record), ServiceError> {
     }
 }
 
+/// A new system is left for the old one.
 fn goes_back(record: &Record, next: &Record) -> bool {
     record.state.phase() != Phase::RolledBack && next.state.phase() == Phase::RolledBack
 }
@@ -586,4 +587,32 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| ServiceError::failed(what, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Arming, Bundle, Trial};
+
+    #[test]
+    fn only_the_way_back_from_a_new_system_goes_without_notes() {
+        let trial = Trial {
+            target: ipc::boot_facts::Slot::B,
+            bundle: Bundle::default(),
+            arming: Arming::default(),
+            going_back: false,
+        };
+        let record = |state| Record {
+            state,
+            ..Record::default()
+        };
+        let tried = record(State::Trying(trial.clone()));
+        let back = record(State::RolledBack {
+            trial,
+            reason: "No.".into(),
+        });
+        assert!(goes_back(&tried, &back));
+        assert!(!goes_back(&back, &back) && !goes_back(&back, &tried));
+        assert!(!goes_back(&tried, &Record::default()));
+    }
 }
