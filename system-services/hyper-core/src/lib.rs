@@ -5,6 +5,7 @@ pub mod bitfield;
 pub mod core;
 pub mod crypto;
 pub mod flat_tree;
+pub mod link;
 pub mod manifest;
 pub mod merkle;
 pub mod messages;

@@ -1,0 +1,3 @@
+//! The Hypercore stack on the command line.
+
+fn main() {}
