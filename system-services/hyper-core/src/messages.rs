@@ -10,7 +10,7 @@
 //! Pure functions, no memory beyond what the bytes at hand justify.
 
 mod availability;
-pub(crate) mod codec;
+pub mod codec;
 mod control;
 mod data;
 mod request;

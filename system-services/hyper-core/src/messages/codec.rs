@@ -20,7 +20,7 @@ pub const MAX_LIST_ENTRIES: u64 = 0x10_0000;
 
 /// A cursor over the bytes of one message. Lengths are compared with what is left before anything is reserved.
 #[derive(Debug, Clone)]
-pub(crate) struct Reader<'a> {
+pub struct Reader<'a> {
     message: &'static str,
     len: usize,
     rest: &'a [u8],
@@ -28,7 +28,7 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// `message` names what is read, for errors.
-    pub(crate) fn new(message: &'static str, bytes: &'a [u8]) -> Self {
+    pub fn new(message: &'static str, bytes: &'a [u8]) -> Self {
         Self {
             message,
             len: bytes.len(),
@@ -36,12 +36,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether everything is read.
+    pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// Everything that is left.
-    pub(crate) fn take_rest(&mut self) -> &'a [u8] {
+    pub fn take_rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
@@ -55,7 +56,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number of variable width.
-    pub(crate) fn uint(&mut self, field: &'static str) -> Result<u64, MalformedMessage> {
+    pub fn uint(&mut self, field: &'static str) -> Result<u64, MalformedMessage> {
         let (value, rest) = u64::decode(self.rest).map_err(|_| self.fault(field, Fault::EndsEarly))?;
         if value > MAX_UINT {
             return Err(self.fault(field, Fault::NumberTooGreat));
@@ -65,26 +66,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Exactly `N` bytes.
-    pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], MalformedMessage> {
+    pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], MalformedMessage> {
         let (value, rest) = take_array(self.rest).map_err(|_| self.fault(field, Fault::EndsEarly))?;
         self.rest = rest;
         Ok(value)
     }
 
     /// Bytes behind their length.
-    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], MalformedMessage> {
+    pub fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], MalformedMessage> {
         let len = self.uint(field)?;
         self.slice(field, len)
     }
 
     /// UTF-8 text behind its length in bytes.
-    pub(crate) fn text(&mut self, field: &'static str) -> Result<&'a str, MalformedMessage> {
+    pub fn text(&mut self, field: &'static str) -> Result<&'a str, MalformedMessage> {
         let bytes = self.bytes(field)?;
         std::str::from_utf8(bytes).map_err(|_| self.fault(field, Fault::NotUtf8))
     }
 
     /// 32-bit words, little endian, behind their count.
-    pub(crate) fn words(&mut self, field: &'static str) -> Result<Vec<u32>, MalformedMessage> {
+    pub fn words(&mut self, field: &'static str) -> Result<Vec<u32>, MalformedMessage> {
         // No overflow: a number on the wire has at most 53 bits.
         let bytes = self.uint(field)? * 4;
         let bytes = self.slice(field, bytes)?;
@@ -97,7 +98,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Entries behind their count, each of at least `entry_bytes`.
-    pub(crate) fn list<T>(
+    pub fn list<T>(
         &mut self,
         field: &'static str,
         entry_bytes: usize,
@@ -129,7 +130,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends a number in its shortest form. Numbers beyond [`MAX_UINT`] can be written, but no peer reads them.
-pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
+pub fn put_uint(out: &mut Vec<u8>, value: u64) {
     let bytes = value.to_le_bytes();
     match value {
         0..=0xfc => out.push(bytes[0]),
@@ -149,13 +150,13 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Appends bytes behind their length.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_uint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// A byte of flags: bit `i` is set when the `i`-th condition holds.
-pub(crate) fn flags<const N: usize>(conditions: [bool; N]) -> u64 {
+pub fn flags<const N: usize>(conditions: [bool; N]) -> u64 {
     conditions
         .iter()
         .enumerate()
