@@ -4,7 +4,9 @@
 pub mod bitfield;
 pub mod core;
 pub mod crypto;
+pub mod encryption;
 pub mod flat_tree;
+pub mod key;
 pub mod link;
 pub mod manifest;
 pub mod merkle;
