@@ -181,6 +181,11 @@ impl Core {
         crypto::discovery_key(&self.key)
     }
 
+    /// Whether a key pair is at hand.
+    pub fn is_writable(&self) -> bool {
+        self.key_pair.is_some()
+    }
+
     /// Its number in the store.
     pub fn number(&self) -> u64 {
         self.number

@@ -1,0 +1,219 @@
+//! A cheap, cloneable, asynchronous handle to a core.
+//!
+//! What is stored is read at once. What changes the core runs where it may wait for the disk, and is on it when the call returns.
+//! A block that is not stored is waited for: until it is appended, or comes from a peer.
+
+mod download;
+mod error;
+mod state;
+
+pub use download::{Download, DownloadRange};
+pub use error::SessionError;
+pub use state::{CoreState, GetOptions};
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::core::{Core, CoreError, Info};
+use crate::crypto::Hash;
+use crate::live::{Intact, Live, lock};
+use crate::merkle::Seek;
+use crate::store::StoreError;
+
+/// A handle to a core. Clones are handles to the same core.
+#[derive(Clone)]
+pub struct Session {
+    live: Arc<Live>,
+    /// Where the core stood, if this is a snapshot, and how much of that is left.
+    fixed: Option<(CoreState, Intact)>,
+}
+
+impl Session {
+    /// A handle to a core that nobody else has a session of.
+    pub fn new(core: Core) -> Result<Self, StoreError> {
+        Ok(Self {
+            live: Live::new(core)?,
+            fixed: None,
+        })
+    }
+
+    /// The core's key.
+    pub fn key(&self) -> &Hash {
+        self.live.core().key()
+    }
+
+    /// What the core is found by.
+    pub fn discovery_key(&self) -> Hash {
+        self.live.core().discovery_key()
+    }
+
+    /// Whether blocks can be appended here.
+    pub fn is_writable(&self) -> bool {
+        self.fixed.is_none() && self.live.core().is_writable()
+    }
+
+    /// Where the core stands, or stood when the snapshot was taken.
+    pub fn state(&self) -> CoreState {
+        self.fixed
+            .as_ref()
+            .map_or_else(|| self.live.state(), |(state, _)| *state)
+    }
+
+    /// Blocks.
+    pub fn length(&self) -> u64 {
+        self.state().length
+    }
+
+    /// Bytes of all blocks, stored or not.
+    pub fn byte_length(&self) -> u64 {
+        self.state().byte_length
+    }
+
+    /// How often the core was truncated.
+    pub fn fork(&self) -> u64 {
+        self.state().fork
+    }
+
+    /// What the core is and how much of it is there now, of a snapshot too.
+    pub fn info(&self) -> Result<Info, SessionError> {
+        Ok(self.live.core().info()?)
+    }
+
+    /// Appends blocks, all or none, in one commit. Says the length that then is.
+    pub async fn append(&self, blocks: &[impl AsRef<[u8]>]) -> Result<u64, SessionError> {
+        self.must_be_live()?;
+        let blocks: Vec<Vec<u8>> = blocks.iter().map(|block| block.as_ref().to_vec()).collect();
+        let head = self.live.change(move |core| core.append(&blocks)).await?;
+        Ok(head.length)
+    }
+
+    /// A block; waits until it is there.
+    pub async fn get(&self, block: u64) -> Result<Vec<u8>, SessionError> {
+        let found = self.get_with(block, GetOptions::default()).await?;
+        found.ok_or(SessionError::Interrupted)
+    }
+
+    /// A block; `None` if it is not stored and is not to be waited for.
+    pub async fn get_with(&self, block: u64, options: GetOptions) -> Result<Option<Vec<u8>>, SessionError> {
+        if let Some(found) = self.get_local(block)? {
+            return Ok(Some(found));
+        }
+        if !options.wait {
+            return Ok(None);
+        }
+        let Some(after) = options.timeout else {
+            return self.wait_for(block).await.map(Some);
+        };
+        match tokio::time::timeout(after, self.wait_for(block)).await {
+            Ok(found) => found.map(Some),
+            Err(_) => Err(SessionError::TimedOut { block, after }),
+        }
+    }
+
+    /// A block, `None` if it is not stored.
+    pub fn get_local(&self, block: u64) -> Result<Option<Vec<u8>>, SessionError> {
+        self.must_be_within(block)?;
+        Ok(self.live.core().get(block)?)
+    }
+
+    /// Whether a block is stored.
+    pub fn has(&self, block: u64) -> Result<bool, SessionError> {
+        self.must_be_within(block)?;
+        Ok(self.live.core().has(block)?)
+    }
+
+    async fn wait_for(&self, block: u64) -> Result<Vec<u8>, SessionError> {
+        let mut changes = self.live.changes();
+        loop {
+            changes.borrow_and_update();
+            if let Some(found) = self.get_local(block)? {
+                return Ok(found);
+            }
+            changes.changed().await.map_err(|_| SessionError::Interrupted)?;
+        }
+    }
+
+    /// Finds the block that holds a byte.
+    pub async fn seek(&self, bytes: u64) -> Result<Seek, SessionError> {
+        Ok(self.live.core().seek(bytes)?)
+    }
+
+    /// Asks the connected peers whether the core is longer by now, and says whether it grew. Without `wait` nobody is asked.
+    pub async fn update(&self, wait: bool) -> Result<bool, SessionError> {
+        let _ = wait;
+        Ok(false)
+    }
+
+    /// Drops the blocks from `length` on. `fork` is the new fork's number, by default the next one.
+    pub async fn truncate(&self, length: u64, fork: Option<u64>) -> Result<(), SessionError> {
+        self.must_be_live()?;
+        if !self.is_writable() {
+            return Err(CoreError::NotWritable.into());
+        }
+        self.live.cut_snapshots(length);
+        self.live.change(move |core| core.truncate(length, fork)).await?;
+        Ok(())
+    }
+
+    /// Removes the bytes of blocks to free their room; peers may give them again.
+    pub async fn clear(&self, blocks: Range<u64>) -> Result<(), SessionError> {
+        self.live.change(move |core| core.clear(blocks)).await
+    }
+
+    /// Fetches blocks as long as the handle lives.
+    pub fn download(&self, range: DownloadRange) -> Download {
+        Download::new(Arc::clone(&self.live), range)
+    }
+
+    /// The core as it is now: its length stays, whatever is appended.
+    ///
+    /// # Errors
+    /// None as yet: a snapshot of a snapshot is the same one.
+    pub fn snapshot(&self) -> Result<Self, SessionError> {
+        Ok(Self {
+            live: Arc::clone(&self.live),
+            fixed: Some(self.fixed.clone().unwrap_or_else(|| self.live.fix())),
+        })
+    }
+
+    /// Tells of every change of where the core stands, of a snapshot's core too.
+    pub fn changes(&self) -> watch::Receiver<CoreState> {
+        self.live.changes()
+    }
+
+    /// What a program keeps with the core under a name of its own; it is not replicated.
+    pub fn user_data(&self, key: &str) -> Result<Option<Vec<u8>>, SessionError> {
+        Ok(self.live.core().user_data(key)?)
+    }
+
+    /// Keeps user data, or removes them.
+    pub async fn set_user_data(&self, key: &str, value: Option<&[u8]>) -> Result<(), SessionError> {
+        let (key, value) = (key.to_owned(), value.map(<[u8]>::to_vec));
+        self.live
+            .change(move |core| Ok(core.set_user_data(&key, value.as_deref())?))
+            .await
+    }
+
+    fn must_be_live(&self) -> Result<(), SessionError> {
+        match self.fixed {
+            None => Ok(()),
+            Some(_) => Err(SessionError::IsSnapshot),
+        }
+    }
+
+    fn must_be_within(&self, block: u64) -> Result<(), SessionError> {
+        let Some((state, intact)) = &self.fixed else {
+            return Ok(());
+        };
+        let length = state.length;
+        if block >= length {
+            Err(SessionError::BeyondSnapshot { block, length })
+        } else if block >= *lock(intact) {
+            Err(SessionError::Truncated { block })
+        } else {
+            Ok(())
+        }
+    }
+}
