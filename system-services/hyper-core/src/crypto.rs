@@ -25,7 +25,7 @@ pub fn hash(parts: &[&[u8]]) -> Hash {
 }
 
 /// The keyed hash of byte strings one after the other. The crate's MAC type wants fallible keys; this cannot fail.
-pub(crate) fn keyed_hash<const N: usize>(key: &[u8; N], parts: &[&[u8]]) -> Hash {
+pub fn keyed_hash<const N: usize>(key: &[u8; N], parts: &[&[u8]]) -> Hash {
     const { assert!(N >= 1 && N <= 64, "BLAKE2b keys have 1 to 64 bytes") };
     let mut core = Blake2bVarCore::new_with_params(&[], &[], N, 32);
     let mut first_block = [0; 128];

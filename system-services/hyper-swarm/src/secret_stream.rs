@@ -34,7 +34,7 @@
 //! # }
 //! ```
 
-mod cipher;
+pub(crate) mod cipher;
 mod datagram;
 mod frame;
 mod idle;

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Length of an authentication tag, in bytes.
-pub(super) const MAC_BYTES: usize = 16;
+pub(crate) const MAC_BYTES: usize = 16;
 /// What a sealed message is longer by: the encrypted tag byte and the authentication tag.
 pub(super) const SEALED_BYTES: usize = 1 + MAC_BYTES;
 /// Length of the header that a stream starts with, in bytes.
@@ -129,14 +129,14 @@ fn key_of(stream_block: &[u8]) -> poly1305::Key {
 }
 
 /// `crypto_secretbox` in place: the authentication tag goes before `body`.
-pub(super) fn seal_box(key: &[u8; 32], nonce: &[u8; 24], body: &mut [u8]) -> [u8; MAC_BYTES] {
+pub(crate) fn seal_box(key: &[u8; 32], nonce: &[u8; 24], body: &mut [u8]) -> [u8; MAC_BYTES] {
     let (mut stream, mac_key) = start_box(key, nonce);
     stream.apply_keystream(body);
     Poly1305::new(&key_of(&*mac_key)).compute_unpadded(body).into()
 }
 
 /// Opens in place what [`seal_box`] sealed; false, and nothing is changed, if it is not authentic.
-pub(super) fn open_box(key: &[u8; 32], nonce: &[u8; 24], mac: &[u8; MAC_BYTES], body: &mut [u8]) -> bool {
+pub(crate) fn open_box(key: &[u8; 32], nonce: &[u8; 24], mac: &[u8; MAC_BYTES], body: &mut [u8]) -> bool {
     let (mut stream, mac_key) = start_box(key, nonce);
     let expected = <[u8; MAC_BYTES]>::from(Poly1305::new(&key_of(&*mac_key)).compute_unpadded(body));
     let authentic = bool::from(expected.ct_eq(mac));
