@@ -68,6 +68,8 @@ const TOOLS: &[Tool] = &[
     tool(Need::Test, "chromium", "chromium"),
     tool(Need::Test, "node", "nodejs"),
     tool(Need::Test, "npm", "npm"),
+    tool(Need::Test, "nft", "nftables"),
+    tool(Need::Test, "ip", "iproute2"),
     tool(Need::Test, "dbus-daemon", "dbus-daemon"),
     tool(Need::Test, "systemd-analyze", "systemd"),
     tool(Need::Test, "bmaptool", "bmap-tools"),

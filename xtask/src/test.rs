@@ -12,22 +12,25 @@ use image_builder::cache::{Cache, hash_file};
 use crate::doctor::{self, Need};
 use crate::{host, image, qemu};
 
-/// Run every test: unit, property and fuzz corpora, then end to end in QEMU with a real browser.
+/// Run every test: unit, property and fuzz corpora, live JavaScript peers, then end to end in QEMU with a real browser.
 ///
 /// The images for the end-to-end tests are built first. Consoles and screenshots are kept in target/test-logs.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Only the unit, property and corpus tests
-    #[arg(long, conflicts_with = "end_to_end")]
+    #[arg(long, group = "part")]
     unit: bool,
+    /// Only the tests with live JavaScript peers of the Hypercore stack
+    #[arg(long, group = "part")]
+    interop: bool,
     /// Only the end-to-end tests
-    #[arg(long)]
+    #[arg(long, group = "part")]
     end_to_end: bool,
-    /// Only end-to-end tests whose name contains this
-    #[arg(long, value_name = "NAME", requires = "end_to_end")]
+    /// Only tests of that part whose name contains this
+    #[arg(long, value_name = "NAME", requires = "part", conflicts_with = "unit")]
     only: Option<String>,
     /// Also those that take long: ten updates in a row, kills of QEMU at random moments, more of the bad updates
-    #[arg(long, conflicts_with = "unit")]
+    #[arg(long, conflicts_with_all = ["unit", "interop"])]
     long: bool,
     /// Take the images that an earlier run has built
     #[arg(long, requires = "end_to_end")]
@@ -46,19 +49,28 @@ pub fn test(options: &Options) -> Result<()> {
     doctor::require(&[Need::Image, Need::Qemu, Need::Test])?;
     let mut counts = Counts::default();
     let mut failed = Vec::new();
-    if !options.end_to_end {
+    let all = !(options.unit || options.interop || options.end_to_end);
+    if all || options.unit {
         let mut command = cargo(&[
             "test",
             "--workspace",
             "--exclude",
             "hearth-tests",
+            "--exclude",
+            "hearth-interop",
             "--no-fail-fast",
         ]);
         if !run_tests("unit, property and corpus tests", &mut command, &mut counts)? {
             failed.push("unit");
         }
     }
-    if !options.unit {
+    if all || options.interop {
+        let mut command = interop(options)?;
+        if !run_tests("tests with live peers", &mut command, &mut counts)? {
+            failed.push("live peer");
+        }
+    }
+    if all || options.end_to_end {
         let mut command = end_to_end(options)?;
         if !run_tests("end-to-end tests", &mut command, &mut counts)? {
             failed.push("end-to-end");
@@ -77,13 +89,23 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+fn interop(options: &Options) -> Result<Command> {
+    let modules = node_modules("tests/interop")?;
+    let mut command = cargo(&["test", "--package", "hearth-interop", "--no-fail-fast"]);
+    if let Some(only) = &options.only {
+        command.args(["--", only, "--nocapture"]);
+    }
+    command.env("HEARTH_TEST_NODE_MODULES", modules);
+    Ok(command)
+}
+
 fn end_to_end(options: &Options) -> Result<Command> {
     let checkout = host::checkout();
     let folder = checkout.join("target/test-images");
     if !options.no_build {
         prepare_images(&folder)?;
     }
-    let modules = node_modules(&checkout)?;
+    let modules = node_modules("tests/browser")?;
     let logs = checkout.join("target/test-logs");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let mut command = cargo(&["test", "--package", "hearth-tests"]);
@@ -128,9 +150,9 @@ fn prepare_images(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Playwright from npm, as the lock in tests/browser says, in the cache.
-fn node_modules(checkout: &Path) -> Result<PathBuf> {
-    let source = checkout.join("tests/browser");
+/// The npm packages that the lock in this folder of the checkout names, in the cache.
+pub fn node_modules(folder: &str) -> Result<PathBuf> {
+    let source = host::checkout().join(folder);
     let hash = hash_file(&source.join("package-lock.json"))?;
     let folder = Cache::open()?.folder("node")?.join(&hash[..16]);
     let modules = folder.join("node_modules");
@@ -147,7 +169,12 @@ fn node_modules(checkout: &Path) -> Result<PathBuf> {
                 .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")
                 .current_dir(&folder),
         )
-        .context("npm could not fetch Playwright: check the network connection and run again")?;
+        .with_context(|| {
+            format!(
+                "npm could not fetch the packages of {}: check the network connection and run again",
+                source.display()
+            )
+        })?;
         image_builder::cache::write_whole(&folder.join("complete"), b"")?;
     }
     Ok(modules)
