@@ -60,6 +60,11 @@ impl CoreOptions {
         Self::new(key, None, None)
     }
 
+    /// The core's key.
+    pub fn core_key(&self) -> &Hash {
+        &self.key
+    }
+
     /// Keeps this key pair in the store with the core.
     pub fn key_pair(mut self, pair: KeyPair) -> Self {
         self.key_pair = Some(pair);
@@ -100,7 +105,7 @@ pub struct Core {
     number: u64,
     key: Hash,
     verifier: OnceLock<Verifier>,
-    key_pair: Option<KeyPair>,
+    key_pair: OnceLock<KeyPair>,
 }
 
 impl Store {
@@ -161,14 +166,22 @@ impl Core {
             number: record.number,
             key: record.key,
             verifier: record.verifier.map(OnceLock::from).unwrap_or_default(),
-            key_pair: record.key_pair,
+            key_pair: record.key_pair.map(OnceLock::from).unwrap_or_default(),
         }
     }
 
     /// The core with a key pair that is not kept in the store: one that is derived anew each time.
     pub fn with_key_pair(mut self, pair: KeyPair) -> Self {
-        self.key_pair = Some(pair);
+        self.key_pair = OnceLock::from(pair);
         self
+    }
+
+    /// Takes over the key pair of another handle to the same core, if this one has none.
+    pub(crate) fn learn_key_pair(&self, other: Self) {
+        if let Some(pair) = other.key_pair.into_inner() {
+            // One that has a key pair keeps it.
+            let _ = self.key_pair.set(pair);
+        }
     }
 
     /// Its key.
@@ -183,7 +196,7 @@ impl Core {
 
     /// Whether a key pair is at hand.
     pub fn is_writable(&self) -> bool {
-        self.key_pair.is_some()
+        self.key_pair.get().is_some()
     }
 
     /// Its number in the store.
@@ -218,7 +231,7 @@ impl Core {
             byte_length: tree.byte_length(),
             contiguous_length: head.contiguous_length,
             tree_hash: head.tree_hash,
-            writable: self.key_pair.is_some(),
+            writable: self.key_pair.get().is_some(),
         })
     }
 
@@ -248,10 +261,10 @@ impl Core {
         Ok(merkle::block_range(snapshot.tree(), block, &snapshot)?)
     }
 
-    /// Finds the block that holds a byte.
-    pub fn seek(&self, bytes: u64) -> Result<Seek, CoreError> {
+    /// Finds the block that holds a byte, not counting the first `padding` bytes of each block.
+    pub fn seek(&self, bytes: u64, padding: u64) -> Result<Seek, CoreError> {
         let snapshot = self.snapshot()?;
-        Ok(merkle::seek(snapshot.tree(), bytes, 0, &snapshot)?)
+        Ok(merkle::seek(snapshot.tree(), bytes, padding, &snapshot)?)
     }
 
     /// What a program keeps with the core under a name of its own; it is not replicated.

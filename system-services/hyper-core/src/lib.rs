@@ -3,6 +3,7 @@
 
 pub mod bitfield;
 pub mod core;
+pub mod corestore;
 pub mod crypto;
 pub mod encryption;
 pub mod flat_tree;

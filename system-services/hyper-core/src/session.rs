@@ -18,7 +18,9 @@ use tokio::sync::watch;
 
 use crate::core::{Core, CoreError, Info};
 use crate::crypto::Hash;
+use crate::encryption::{BlockCipher, PADDING_BYTES};
 use crate::live::{Intact, Live, lock};
+use crate::manifest::Verifier;
 use crate::merkle::Seek;
 use crate::store::StoreError;
 
@@ -28,15 +30,34 @@ pub struct Session {
     live: Arc<Live>,
     /// Where the core stood, if this is a snapshot, and how much of that is left.
     fixed: Option<(CoreState, Intact)>,
+    cipher: Option<Arc<BlockCipher>>,
 }
 
 impl Session {
     /// A handle to a core that nobody else has a session of.
     pub fn new(core: Core) -> Result<Self, StoreError> {
-        Ok(Self {
-            live: Live::new(core)?,
+        Ok(Self::of(Live::new(core)?))
+    }
+
+    /// A handle to a core that is open.
+    pub(crate) fn of(live: Arc<Live>) -> Self {
+        Self {
+            live,
             fixed: None,
-        })
+            cipher: None,
+        }
+    }
+
+    /// The same core, whose blocks are encrypted when they are appended and decrypted when they are read. Handles without the cipher
+    /// give the blocks as they are stored.
+    pub fn with_encryption(mut self, cipher: BlockCipher) -> Self {
+        self.cipher = Some(Arc::new(cipher));
+        self
+    }
+
+    /// Bytes of each block that are not the block's own.
+    fn padding(&self) -> u64 {
+        self.cipher.as_ref().map_or(0, |_| PADDING_BYTES as u64)
     }
 
     /// The core's key.
@@ -66,9 +87,12 @@ impl Session {
         self.state().length
     }
 
-    /// Bytes of all blocks, stored or not.
+    /// Bytes of all blocks, stored or not; of encrypted ones those that they have when they are read.
     pub fn byte_length(&self) -> u64 {
-        self.state().byte_length
+        let state = self.state();
+        state
+            .byte_length
+            .saturating_sub(state.length.saturating_mul(self.padding()))
     }
 
     /// How often the core was truncated.
@@ -85,7 +109,12 @@ impl Session {
     pub async fn append(&self, blocks: &[impl AsRef<[u8]>]) -> Result<u64, SessionError> {
         self.must_be_live()?;
         let blocks: Vec<Vec<u8>> = blocks.iter().map(|block| block.as_ref().to_vec()).collect();
-        let head = self.live.change(move |core| core.append(&blocks)).await?;
+        let cipher = self.cipher.clone();
+        let append = move |core: &Core| match cipher {
+            Some(cipher) => core.append_encrypted(&blocks, &cipher),
+            None => core.append(&blocks),
+        };
+        let head = self.live.change(append).await?;
         Ok(head.length)
     }
 
@@ -115,7 +144,14 @@ impl Session {
     /// A block, `None` if it is not stored.
     pub fn get_local(&self, block: u64) -> Result<Option<Vec<u8>>, SessionError> {
         self.must_be_within(block)?;
-        Ok(self.live.core().get(block)?)
+        let core = self.live.core();
+        match (core.get(block)?, &self.cipher) {
+            (Some(stored), Some(cipher)) => {
+                let compat = core.verifier()?.is_some_and(Verifier::is_compat);
+                Ok(Some(cipher.decrypt(compat, block, stored)?))
+            }
+            (stored, _) => Ok(stored),
+        }
     }
 
     /// Whether a block is stored.
@@ -137,7 +173,7 @@ impl Session {
 
     /// Finds the block that holds a byte.
     pub async fn seek(&self, bytes: u64) -> Result<Seek, SessionError> {
-        Ok(self.live.core().seek(bytes)?)
+        Ok(self.live.core().seek(bytes, self.padding())?)
     }
 
     /// Asks the connected peers whether the core is longer by now, and says whether it grew. Without `wait` nobody is asked.
@@ -175,6 +211,7 @@ impl Session {
         Ok(Self {
             live: Arc::clone(&self.live),
             fixed: Some(self.fixed.clone().unwrap_or_else(|| self.live.fix())),
+            cipher: self.cipher.clone(),
         })
     }
 

@@ -7,6 +7,7 @@
 //! One writer at a time (the others wait), any number of readers, each of which sees one state.
 
 mod audit;
+mod directory;
 mod error;
 mod head;
 mod pieces;

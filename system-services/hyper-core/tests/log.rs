@@ -188,7 +188,7 @@ fn a_core_is_found_by_key_discovery_key_and_name_after_opening_again() {
     assert_eq!(core.user_data("app").unwrap(), None);
     assert!(store.core_by_key(&[9; 32]).unwrap().is_none());
     assert!(store.core_by_name("nothing").unwrap().is_none());
-    assert_eq!(core.seek(4).unwrap(), Seek::Block { block: 1, offset: 1 });
+    assert_eq!(core.seek(4, 0).unwrap(), Seek::Block { block: 1, offset: 1 });
     assert_eq!(core.byte_range(2).unwrap(), 6..10);
 }
 

@@ -1,8 +1,10 @@
 //! Appending, truncating, clearing.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{Core, CoreError};
+use crate::encryption::BlockCipher;
 use crate::manifest::Verifier;
 use crate::merkle::{Batch, Tree};
 use crate::store::{Changed, Head, Writer};
@@ -17,24 +19,43 @@ enum Signing<'a> {
 impl Core {
     /// Appends blocks, all or none, and says the head that then is. One commit whatever their number.
     pub fn append<B: AsRef<[u8]>>(&self, blocks: &[B]) -> Result<Head, CoreError> {
-        self.append_as(blocks, Signing::KeyPair)
+        self.append_as(blocks, Signing::KeyPair, None)
+    }
+
+    /// Appends blocks that are encrypted on the way: only within the commit is it known which number and fork they get.
+    pub fn append_encrypted<B: AsRef<[u8]>>(
+        &self,
+        blocks: &[B],
+        cipher: &BlockCipher,
+    ) -> Result<Head, CoreError> {
+        self.append_as(blocks, Signing::KeyPair, Some(cipher))
     }
 
     /// Appends blocks with a signature that was made elsewhere: that of several signers, or none in a prologue.
     pub fn append_signed<B: AsRef<[u8]>>(&self, blocks: &[B], signature: &[u8]) -> Result<Head, CoreError> {
-        self.append_as(blocks, Signing::Given(signature))
+        self.append_as(blocks, Signing::Given(signature), None)
     }
 
-    fn append_as<B: AsRef<[u8]>>(&self, blocks: &[B], signing: Signing) -> Result<Head, CoreError> {
+    fn append_as<B: AsRef<[u8]>>(
+        &self,
+        blocks: &[B],
+        signing: Signing,
+        cipher: Option<&BlockCipher>,
+    ) -> Result<Head, CoreError> {
         if blocks.is_empty() {
             return Ok(self.snapshot()?.head().clone());
         }
         self.store.write(self.number, |writer| {
             let (head, tree) = writer.head()?;
+            let compat = self.known_verifier()?.is_compat();
             let mut batch = Batch::new(tree);
             for (block, number) in blocks.iter().zip(head.length..) {
-                batch.append(block.as_ref())?;
-                writer.put_block(number, block.as_ref())?;
+                let block = match cipher {
+                    Some(cipher) => Cow::Owned(cipher.encrypt(compat, number, head.fork, block.as_ref())),
+                    None => Cow::Borrowed(block.as_ref()),
+                };
+                batch.append(&block)?;
+                writer.put_block(number, &block)?;
             }
             let (tree, nodes) = batch.into_parts();
             let signature = self.sign(&tree, signing)?;
@@ -93,7 +114,7 @@ impl Core {
         let verifier = self.known_verifier()?;
         match signing {
             Signing::KeyPair => {
-                let pair = self.key_pair.as_ref().ok_or(CoreError::NotWritable)?;
+                let pair = self.key_pair.get().ok_or(CoreError::NotWritable)?;
                 verifier.sign(tree, pair)?.ok_or(CoreError::NeedsMoreSigners)
             }
             Signing::Given(signature) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::core::CoreError;
+use crate::encryption::NotEncrypted;
 use crate::store::StoreError;
 
 /// Something a session does not do.
@@ -11,6 +12,9 @@ pub enum SessionError {
     /// The core refuses.
     #[error(transparent)]
     Core(#[from] CoreError),
+    /// The core is not encrypted, or not all of it.
+    #[error(transparent)]
+    NotEncrypted(#[from] NotEncrypted),
     /// Nobody gave the block in time.
     #[error("block {block} did not come within {} ms", after.as_millis())]
     TimedOut {

@@ -48,6 +48,11 @@ pub enum StoreError {
     /// The name stands for another core.
     #[error("the name {0:?} already stands for another core: choose another name")]
     NameTaken(String),
+    /// The primary key is not 32 bytes.
+    #[error(
+        "the primary key of the core store cannot be read: its own cores can only be written with a copy of the key"
+    )]
+    DamagedPrimaryKey,
     /// Another core has the same discovery key; only a damaged store can say so.
     #[error("core number {0} of the store is entered under the discovery key of another core")]
     WrongDiscoveryKey(u64),
