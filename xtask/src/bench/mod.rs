@@ -7,6 +7,7 @@ mod guest;
 mod host_facts;
 mod image;
 mod memory;
+mod p2p;
 mod report;
 mod second_stage;
 mod update;
@@ -17,7 +18,7 @@ use clap::{Args, Subcommand};
 use crate::host;
 use report::Report;
 
-/// Measure what the budgets are about, beside a plain Debian or the real rauc in the same run.
+/// Measure what the budgets are about, beside a peer in the same run: a plain Debian, the real rauc, the JavaScript stack.
 ///
 /// Wants an idle machine. Exits with 1 when a budget is missed.
 #[derive(Debug, Args)]
@@ -36,6 +37,8 @@ enum What {
     Boot,
     /// Time and memory to install an update, and what one fetches, beside the real rauc
     Update,
+    /// Speed and memory of the Hypercore stack, beside the JavaScript stack
+    P2p,
 }
 
 /// How to measure.
@@ -75,6 +78,7 @@ pub fn bench(options: &Options) -> Result<()> {
         What::Image => ("image", image::measure(how)?),
         What::Boot => ("boot", boot::measure(how)?),
         What::Update => ("update", update::measure(how)?),
+        What::P2p => ("p2p", p2p::measure(how)?),
     };
     let report = Report {
         name,

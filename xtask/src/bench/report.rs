@@ -15,11 +15,29 @@ pub enum Unit {
     Seconds,
     /// Bytes, shown as MiB.
     Bytes,
+    /// How many in a second.
+    PerSecond,
+    /// Bytes in a second, shown as MiB.
+    BytesPerSecond,
 }
 
 impl Unit {
-    fn show(self, value: f64) -> String {
+    /// For programs.
+    fn name(self) -> &'static str {
         match self {
+            Self::Seconds => "s",
+            Self::Bytes => "bytes",
+            Self::PerSecond => "per_s",
+            Self::BytesPerSecond => "bytes_per_s",
+        }
+    }
+
+    /// For people.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Self::PerSecond => format!("{value:.0} /s"),
+            Self::BytesPerSecond => format!("{:.0} MiB/s", value / f64::from(1 << 20)),
+            Self::Seconds if value < 0.1 => format!("{:.1} ms", value * 1000.0),
             Self::Seconds if value < 5.0 => format!("{value:.2} s"),
             Self::Seconds => format!("{value:.1} s"),
             Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
@@ -36,6 +54,8 @@ pub enum Budget {
     AtMost(f64),
     /// At most this part of the peer's.
     OfPeer(f64),
+    /// At least so many times the peer's: for rates.
+    TimesPeer(f64),
 }
 
 /// Whether a budget was kept.
@@ -101,14 +121,15 @@ impl Row {
 
     /// Whether the budget was kept.
     pub fn verdict(&self) -> Verdict {
-        let (value, limit) = match self.budget {
+        let kept = match self.budget {
             Budget::None => return Verdict::None,
-            Budget::AtMost(limit) => (self.ours, limit),
-            Budget::OfPeer(limit) => (self.ratio(), limit),
+            Budget::AtMost(limit) => self.ours.map(|value| value <= limit),
+            Budget::OfPeer(limit) => self.ratio().map(|value| value <= limit),
+            Budget::TimesPeer(limit) => self.ratio().map(|value| value >= limit),
         };
-        match value {
-            Some(value) if value <= limit => Verdict::Kept,
-            Some(_) => Verdict::Missed,
+        match kept {
+            Some(true) => Verdict::Kept,
+            Some(false) => Verdict::Missed,
             None => Verdict::NotMeasured,
         }
     }
@@ -118,6 +139,7 @@ impl Row {
             Budget::None => "–".into(),
             Budget::AtMost(limit) => format!("≤ {}", self.unit.show(limit)),
             Budget::OfPeer(limit) => format!("≤ {limit:.2} × peer"),
+            Budget::TimesPeer(limit) => format!("≥ {limit:.1} × peer"),
         }
     }
 
@@ -211,16 +233,17 @@ impl Report {
             .rows
             .iter()
             .map(|r| {
-                let (at_most, of_peer) = match r.budget {
-                    Budget::None => (None, None),
-                    Budget::AtMost(limit) => (Some(limit), None),
-                    Budget::OfPeer(limit) => (None, Some(limit)),
+                let (at_most, of_peer, times_peer) = match r.budget {
+                    Budget::None => (None, None, None),
+                    Budget::AtMost(limit) => (Some(limit), None, None),
+                    Budget::OfPeer(limit) => (None, Some(limit), None),
+                    Budget::TimesPeer(limit) => (None, None, Some(limit)),
                 };
                 json!({
                     "what": r.what,
-                    "unit": if r.unit == Unit::Seconds { "s" } else { "bytes" },
+                    "unit": r.unit.name(),
                     "ours": r.ours, "peer": r.peer, "ratio": r.ratio(),
-                    "at_most": at_most, "at_most_of_peer": of_peer,
+                    "at_most": at_most, "at_most_of_peer": of_peer, "at_least_times_peer": times_peer,
                     "verdict": r.verdict().word(),
                 })
             })
@@ -260,7 +283,7 @@ fn with_section(text: &str, heading: &str, body: &str) -> String {
 
 const INTRODUCTION: &str = "# Benchmarks
 
-Made by `cargo xtask bench image --write`, `bench boot --write` and `bench update --write`, on an idle machine. Each run
+Made by `cargo xtask bench image --write`, `bench boot --write`, `bench update --write` and `bench p2p --write`, on an idle machine. Each run
 measures Hearth and a peer one after the other, so that a slow or busy machine slows both; ratios travel between
 machines, seconds do not. Times are medians; on a shared virtual machine single runs differ by 10 to 20 %.
 
@@ -296,6 +319,8 @@ mod tests {
         assert_eq!(row(Some(2.1), None, Budget::OfPeer(0.2)), Verdict::NotMeasured);
         assert_eq!(row(None, None, Budget::AtMost(1.0)), Verdict::NotMeasured);
         assert_eq!(row(Some(1.0), None, Budget::AtMost(1.0)), Verdict::Kept);
+        assert_eq!(row(Some(9.0), Some(3.0), Budget::TimesPeer(3.0)), Verdict::Kept);
+        assert_eq!(row(Some(8.0), Some(3.0), Budget::TimesPeer(3.0)), Verdict::Missed);
     }
 
     #[test]
