@@ -4,4 +4,5 @@
 pub mod dht;
 pub mod noise;
 pub mod secret_stream;
+pub mod swarm;
 pub mod udx;
