@@ -2,6 +2,7 @@
 //! JavaScript stack (hyperswarm 4, hyperdht 6, udx). Nothing here knows of the appliance.
 
 pub mod dht;
+pub mod connection;
 pub mod noise;
 pub mod secret_stream;
 pub mod swarm;
