@@ -1,3 +1,69 @@
 //! The Hypercore stack on the command line.
 
-fn main() {}
+mod context;
+mod core;
+mod event;
+mod key;
+mod output;
+mod progress;
+mod refusal;
+mod secret;
+mod select;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::context::{Context, Options};
+use crate::output::Output;
+
+/// Cores, bees, drives and tunnels from one computer to another, without a server between them.
+///
+/// What is written here can be read by the programs of the JavaScript stack (Hypercore 11), and the other way round.
+#[derive(Debug, Parser)]
+#[command(name = "hearth-p2p", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done, or ended by Ctrl-C where that is the way to end
+  1  failed; the message says where and what to do
+  2  the command line is wrong
+  3  what was asked for is not there (a name, a block, a key, a file)
+  4  no peer could be reached, or none answered in time
+  5  the storage cannot be opened, or is damaged
+  6  refused: the core cannot be written here, or a condition does not hold
+  130  cut off by Ctrl-C before it was done
+
+docs/p2p.md is the manual, with the JSON events.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Core(core::Options),
+    Key(key::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.options.json);
+    output::log_to_stderr();
+    let result = context::block_on(run(arguments, output));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refusal::report(&error, output),
+    }
+}
+
+async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
+    let context = Context::new(arguments.options, output)?;
+    match arguments.verb {
+        Verb::Core(options) => core::run(options, &context).await,
+        Verb::Key(options) => key::run(options, &context).await,
+    }
+}

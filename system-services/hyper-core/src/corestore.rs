@@ -118,14 +118,25 @@ impl Corestore {
         self.get_named(name, CoreOptions::compat)
     }
 
+    /// The core of these options under a name, unless the name stands for another core already.
+    pub fn get_as(&self, name: &str, options: CoreOptions) -> Result<Session, CorestoreError> {
+        self.get(options.name(alias(&self.namespace, name)))
+    }
+
+    /// The key of the core that a name stands for, if the name was used.
+    pub fn key_of(&self, name: &str) -> Result<Option<Hash>, CorestoreError> {
+        let number = self.shared.store.number_of_name(&alias(&self.namespace, name))?;
+        Ok(number
+            .map(|number| self.shared.store.key_of(number))
+            .transpose()?)
+    }
+
     /// A name stands for the core that was made with it, whichever options are given later.
     fn get_named(&self, name: &str, options: fn(KeyPair) -> CoreOptions) -> Result<Session, CorestoreError> {
-        let alias = alias(&self.namespace, name);
-        let Some(number) = self.shared.store.number_of_name(&alias)? else {
-            return self.get(options(self.key_pair(name)).name(alias));
-        };
-        let key = self.shared.store.key_of(number)?;
-        self.get(CoreOptions::from_key(key))
+        match self.key_of(name)? {
+            Some(key) => self.get(CoreOptions::from_key(key)),
+            None => self.get_as(name, options(self.key_pair(name))),
+        }
     }
 
     /// The core with this key, entered into the store if it is not there. It is writable if its key pair is stored.

@@ -1,0 +1,124 @@
+//! What the program says with `--json`: every line is one of these (`docs/p2p.md` has the table).
+
+use serde::Serialize;
+
+/// One line.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Event<'a> {
+    /// The last line of a failure.
+    Error {
+        /// The exit code.
+        code: u8,
+        /// What, where, why, what to do.
+        message: &'a str,
+    },
+    /// A key in all its forms.
+    Key {
+        /// In z-base-32.
+        key: &'a str,
+        /// In hexadecimal.
+        hex: &'a str,
+        /// What a core of this key is found by, in hexadecimal.
+        discovery_key: &'a str,
+    },
+    /// A core that is in the storage.
+    Core(CoreLine<'a>),
+    /// Blocks were appended.
+    Appended {
+        /// The core's key.
+        key: &'a str,
+        /// Blocks it now has.
+        length: u64,
+    },
+    /// A block.
+    Block {
+        /// Its number.
+        block: u64,
+        /// Its bytes.
+        #[serde(flatten)]
+        value: Value<'a>,
+    },
+    /// How far a long piece of work is, about once a second.
+    Progress {
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+}
+
+/// What is known of a core.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CoreLine<'a> {
+    /// Its key, in z-base-32.
+    pub key: &'a str,
+    /// What it is found by, in hexadecimal.
+    pub discovery_key: &'a str,
+    /// Its name in the storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    /// Blocks.
+    pub length: u64,
+    /// Bytes of all blocks.
+    pub byte_length: u64,
+    /// Blocks from the start without a gap that are stored.
+    pub contiguous_length: u64,
+    /// How often it was truncated.
+    pub fork: u64,
+    /// Whether it can be written here.
+    pub writable: bool,
+}
+
+/// Bytes as text where they are, otherwise in base 64.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Value<'a> {
+    /// UTF-8.
+    Text(&'a str),
+    /// Anything else.
+    Base64(String),
+}
+
+impl<'a> From<&'a [u8]> for Value<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Base64(data_encoding::BASE64.encode(bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let block = |bytes: &'static [u8]| {
+            serde_json::to_string(&Event::Block {
+                block: 3,
+                value: bytes.into(),
+            })
+            .unwrap()
+        };
+        assert_eq!(block(b"text"), r#"{"event":"block","block":3,"text":"text"}"#);
+        assert_eq!(block(&[0xff]), r#"{"event":"block","block":3,"base64":"/w=="}"#);
+        let core = CoreLine {
+            key: "k",
+            discovery_key: "d",
+            name: None,
+            length: 1,
+            byte_length: 2,
+            contiguous_length: 1,
+            fork: 0,
+            writable: true,
+        };
+        let line = serde_json::to_string(&Event::Core(core)).unwrap();
+        assert!(
+            line.starts_with(r#"{"event":"core","key":"k","discoveryKey":"d","length":1,"#),
+            "{line}"
+        );
+    }
+}

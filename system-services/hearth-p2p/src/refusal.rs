@@ -1,0 +1,127 @@
+//! Why a verb ends without having done what it should, and the exit code of it.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use hyper_core::core::CoreError;
+use hyper_core::corestore::CorestoreError;
+use hyper_core::session::SessionError;
+use hyper_core::store::StoreError;
+
+use crate::event::Event;
+use crate::output::Output;
+
+/// What is not the fault of any part: the sentence says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The command line contradicts itself.
+    #[error("{0}")]
+    Usage(String),
+    /// It is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// It may not be done, or a condition does not hold.
+    #[error("{0}")]
+    Refused(String),
+    /// The user ended it.
+    #[error("cut off before it was done; what was stored until then stays")]
+    CutOff,
+}
+
+impl Refusal {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::NotFound(_) => 3,
+            Self::Refused(_) => 6,
+            Self::CutOff => 130,
+        }
+    }
+}
+
+/// The exit code of an error: the first part of its chain that has one says it.
+fn code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code_of).unwrap_or(1)
+}
+
+fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return Some(refusal.code());
+    }
+    if let Some(error) = error.downcast_ref::<SessionError>() {
+        return match error {
+            SessionError::Core(core) => code_of_core(core),
+            SessionError::TimedOut { .. } => Some(4),
+            _ => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<CorestoreError>() {
+        return match error {
+            CorestoreError::Random(_) => None,
+            CorestoreError::OtherPrimaryKey => Some(6),
+            _ => Some(5),
+        };
+    }
+    if let Some(core) = error.downcast_ref::<CoreError>() {
+        return code_of_core(core);
+    }
+    error.is::<StoreError>().then_some(5)
+}
+
+fn code_of_core(error: &CoreError) -> Option<u8> {
+    match error {
+        CoreError::Store(_) => Some(5),
+        CoreError::NotWritable | CoreError::NeedsMoreSigners | CoreError::Prologue { .. } => Some(6),
+        _ => None,
+    }
+}
+
+/// Whether nobody reads any more what is said: `hearth-p2p core cat … | head`.
+fn nobody_reads(error: &anyhow::Error) -> bool {
+    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error
+        .chain()
+        .any(|error| error.downcast_ref::<io::Error>().is_some_and(broken))
+}
+
+/// Says why it failed, once.
+pub fn report(error: &anyhow::Error, output: Output) -> ExitCode {
+    if nobody_reads(error) {
+        return ExitCode::SUCCESS;
+    }
+    let code = code(error);
+    let message = format!("{error:#}");
+    // When not even this can be said the exit code still tells.
+    let _ = output.error(
+        &Event::Error {
+            code,
+            message: &message,
+        },
+        &message,
+    );
+    ExitCode::from(code)
+}
+
+/// A file that cannot be read or written, with the code of one that is not there.
+pub fn of_file(path: &Path, doing: &str, error: io::Error) -> anyhow::Error {
+    let what = format!("{} cannot be {doing}", path.display());
+    match error.kind() {
+        io::ErrorKind::NotFound => Refusal::NotFound(format!("{what}: it is not there")).into(),
+        _ => anyhow::Error::new(error).context(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_that_of_the_cause() {
+        let lost: anyhow::Error = Refusal::NotFound("no such core".into()).into();
+        assert_eq!(code(&lost.context("while looking")), 3);
+        assert_eq!(code(&SessionError::from(CoreError::NotWritable).into()), 6);
+        assert_eq!(code(&CorestoreError::from(StoreError::Foreign).into()), 5);
+        assert_eq!(code(&anyhow::anyhow!("anything")), 1);
+    }
+}

@@ -1,0 +1,230 @@
+//! The verbs that need no network: what they print, what they leave behind, how they end.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Cli {
+    folder: TempDir,
+}
+
+impl Cli {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder }
+    }
+
+    fn storage(&self) -> std::path::PathBuf {
+        self.folder.path().join("storage")
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hearth-p2p"))
+            .args(arguments)
+            .arg("--storage")
+            .arg(self.storage())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A verb that reads nothing may have ended.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
+    /// What it prints, if it ends well.
+    fn ok(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        let output = self.run_with(arguments, input);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        assert!(errors.is_empty(), "{arguments:?}: {errors}");
+        output.stdout
+    }
+
+    fn json(&self, arguments: &[&str], input: &[u8]) -> Vec<Value> {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        lines(&self.ok(&arguments, input))
+    }
+
+    /// The exit code and what is said of it.
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run_with(arguments, b"");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    }
+}
+
+fn lines(stdout: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_core_is_made_written_and_read() {
+    let cli = Cli::new();
+    let created = &cli.json(&["core", "create", "log"], b"")[0];
+    assert_eq!(
+        (&created["event"], &created["name"]),
+        (&"core".into(), &"log".into())
+    );
+    let key = created["key"].as_str().unwrap();
+    assert_eq!(key.len(), 52);
+    assert_eq!(mode(&cli.storage()), 0o700);
+    cli.ok(&["core", "append", "log", "one", "two"], b"");
+    let appended = cli.json(&["core", "append", key, "--lines"], b"three\n\nfour");
+    assert_eq!(appended.last().unwrap()["length"], 5);
+    assert_eq!(cli.ok(&["core", "cat", key], b""), b"onetwothreefour");
+    assert_eq!(
+        cli.ok(&["core", "cat", "log", "--from", "2", "--lines"], b""),
+        b"three\n\nfour\n"
+    );
+    let blocks = cli.json(&["core", "cat", "log", "--to", "1"], b"");
+    assert_eq!(
+        blocks,
+        [serde_json::json!({"event": "block", "block": 0, "text": "one"})]
+    );
+    let info = &cli.json(&["core", "info", key], b"")[0];
+    assert_eq!(
+        (&info["length"], &info["byteLength"], &info["writable"]),
+        (&5.into(), &15.into(), &true.into())
+    );
+    assert_eq!(cli.json(&["core", "list"], b"")[0]["key"], key);
+}
+
+#[test]
+fn a_file_is_appended_in_pieces_and_comes_back() {
+    let cli = Cli::new();
+    let bytes: Vec<u8> = (0..1_000_000u32)
+        .map(|i| (i.wrapping_mul(i) >> 7) as u8)
+        .collect();
+    std::fs::write(cli.path("file"), &bytes).unwrap();
+    cli.ok(&["core", "append", "file", "--file", &cli.path("file")], b"");
+    assert_eq!(cli.json(&["core", "info", "file"], b"")[0]["length"], 16);
+    assert!(cli.ok(&["core", "cat", "file"], b"") == bytes);
+}
+
+#[test]
+fn an_encrypted_core_is_read_with_its_key_alone() {
+    let cli = Cli::new();
+    let secret = cli.path("secret");
+    cli.ok(&["key", "new", &secret], b"");
+    assert_eq!(mode(Path::new(&secret)), 0o600);
+    cli.ok(
+        &[
+            "core",
+            "append",
+            "diary",
+            "dear diary",
+            "--encryption-key",
+            &secret,
+        ],
+        b"",
+    );
+    assert_eq!(
+        cli.ok(&["core", "cat", "diary", "--encryption-key", &secret], b""),
+        b"dear diary"
+    );
+    let stored = cli.ok(&["core", "cat", "diary"], b"");
+    assert_eq!(stored.len(), 18);
+    assert!(!stored.windows(4).any(|part| part == b"dear"));
+}
+
+#[test]
+fn a_primary_key_gives_the_same_cores_in_another_storage() {
+    let (here, there) = (Cli::new(), Cli::new());
+    let key = &here.json(&["core", "create", "log"], b"")[0]["key"];
+    let backup = here.path("backup");
+    let exported = here.json(&["key", "export", &backup], b"");
+    let created = there.json(&["core", "create", "log", "--primary-key", &backup], b"");
+    assert_eq!(&created[0]["key"], key);
+    assert_eq!(there.json(&["key", "show", "--primary"], b""), exported);
+    let (code, said) = Cli::new().fails(&["core", "list", "--primary-key", "/nowhere/at/all"]);
+    assert_eq!(code, 3, "{said}");
+    let other = Cli::new();
+    other.ok(&["core", "create", "log"], b"");
+    let (code, said) = other.fails(&["core", "list", "--primary-key", &backup]);
+    assert_eq!(code, 6, "{said}");
+}
+
+#[test]
+fn keys_are_converted_and_mistyped_ones_explained() {
+    let cli = Cli::new();
+    let hex = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
+    let z32 = "tkrq8zmwb8a3m9k15csu3q17qmfgqnp9dskbrg9uq1rydpyxp7qy";
+    for key in [hex.to_owned(), z32.to_owned(), format!("pear://{z32}/file")] {
+        let said = &cli.json(&["key", "convert", &key], b"")[0];
+        assert_eq!((&said["key"], &said["hex"]), (&z32.into(), &hex.into()));
+    }
+    let (code, said) = cli.fails(&["key", "convert", &z32.replace('q', "l")]);
+    assert_eq!(code, 2);
+    assert!(said.contains("no 'l', character 4 of"), "{said}");
+    let (code, said) = cli.fails(&["core", "append", &z32.replace('q', "l"), "x"]);
+    assert_eq!(code, 2, "{said}");
+}
+
+#[test]
+fn what_is_not_there_is_said_with_the_next_step() {
+    let cli = Cli::new();
+    let (code, said) = cli.fails(&["core", "cat", "log"]);
+    assert_eq!(code, 3);
+    assert!(said.contains("core create log"), "{said}");
+    cli.ok(&["core", "append", "log", "one"], b"");
+    let (code, _) = cli.fails(&["core", "cat", "log", "--to", "2"]);
+    assert_eq!(code, 3);
+    let unknown = "tkrq8zmwb8a3m9k15csu3q17qmfgqnp9dskbrg9uq1rydpyxp7qy";
+    let (code, said) = cli.fails(&["core", "info", unknown]);
+    assert_eq!(code, 3);
+    assert!(said.contains("core download"), "{said}");
+    let (code, _) = cli.fails(&["core", "append", unknown, "x"]);
+    assert_eq!(code, 6);
+    let output = cli.run_with(&["core", "cat", "nothing", "--json"], b"");
+    let said = lines(&output.stdout);
+    assert_eq!(
+        (&said[0]["event"], &said[0]["code"]),
+        (&"error".into(), &3.into())
+    );
+}
+
+#[test]
+fn a_secret_is_not_overwritten() {
+    let cli = Cli::new();
+    let secret = cli.path("secret");
+    let key = cli.json(&["key", "new", &secret], b"");
+    let (code, _) = cli.fails(&["key", "new", &secret]);
+    assert_eq!(code, 6);
+    assert_eq!(cli.json(&["key", "show", &secret], b""), key);
+    let text = std::fs::read(&secret).unwrap();
+    assert_eq!(cli.json(&["key", "show", "-"], &text), key);
+}
+
+#[test]
+fn a_damaged_storage_is_named() {
+    let cli = Cli::new();
+    std::fs::create_dir(cli.storage()).unwrap();
+    std::fs::write(cli.storage().join("cores.redb"), b"not a database").unwrap();
+    let (code, said) = cli.fails(&["core", "list"]);
+    assert_eq!(code, 5);
+    assert!(said.contains("cores.redb"), "{said}");
+}
