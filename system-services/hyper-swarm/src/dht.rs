@@ -1,6 +1,27 @@
-//! HyperDHT: where peers find and reach each other.
+//! HyperDHT: where peers find and reach each other. HyperDHT 6.34 over dht-rpc 6.27, wire-compatible.
+//!
+//! [`rpc`] is pure: messages, routing table, queries and the node as a machine without sockets and clock. [`Dht`] runs it.
 
 pub mod connect;
+mod driver;
+mod handle;
 pub mod holepunch;
 pub mod messages;
+mod options;
 pub mod relay;
+pub mod rpc;
+mod socket;
+
+pub use driver::Probe;
+pub use handle::{BindError, Dht, ExtraSocket, QueryError, QueryStream};
+pub use options::{BootstrapNode, DEFAULT_PORT, DhtOptions, InvalidBootstrapNode, public_bootstrap};
+pub use rpc::address::{NodeId, Target, node_id};
+pub use rpc::command::Command;
+pub use rpc::message::Token;
+pub use rpc::node::{Answer, Incoming, NodeState, Outgoing, RequestError};
+pub use rpc::query::{QueryOptions, Reply};
+pub use rpc::requests::{SendOptions, SocketId};
+pub use socket::MAX_DATAGRAM_BYTES;
+
+#[cfg(test)]
+mod tests;

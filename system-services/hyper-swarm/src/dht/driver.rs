@@ -1,0 +1,301 @@
+//! The node's machine on its sockets: what is received goes in, what comes out is sent or told to who waits for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use super::rpc::command::Command;
+use super::rpc::node::{
+    Answer, ERROR_UNKNOWN_COMMAND, Event, Incoming, Node, NodeState, QueryId, RequestError, RequestId,
+};
+use super::rpc::query::Reply;
+use super::rpc::requests::SocketId;
+use super::socket::{MAX_DATAGRAM_BYTES, Socket};
+
+/// Requests for connections that wait for the part that makes them. More are dropped: their senders ask again.
+const PEER_REQUESTS: usize = 256;
+
+/// Datagrams of one byte that wait for the part that punches holes.
+const PROBES: usize = 64;
+
+/// A short datagram: the peers open holes in NATs with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// The socket that it came to.
+    pub socket: SocketId,
+    /// Where it came from.
+    pub from: SocketAddrV4,
+}
+
+/// What the tasks and handles of one node share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// The timer's task waits for something earlier to do.
+    earlier: Arc<Notify>,
+    watched: watch::Sender<NodeState>,
+}
+
+pub(super) struct State {
+    pub(super) node: Node,
+    responses: HashMap<RequestId, oneshot::Sender<Result<Reply, RequestError>>>,
+    queries: HashMap<QueryId, QueryWaiter>,
+    sockets: HashMap<SocketId, OpenSocket>,
+    next_socket: u32,
+    peer_requests: Option<mpsc::Sender<Incoming>>,
+    timer: Option<AbortHandle>,
+    timer_due: Instant,
+}
+
+struct OpenSocket {
+    socket: Arc<Socket>,
+    task: Option<AbortHandle>,
+}
+
+struct QueryWaiter {
+    replies: mpsc::UnboundedSender<Reply>,
+    finished: oneshot::Sender<Vec<Reply>>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let sockets = self.sockets.values().filter_map(|open| open.task.as_ref());
+        sockets.chain(&self.timer).for_each(AbortHandle::abort);
+    }
+}
+
+/// The time, also where a test moves it.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Shared {
+    pub(super) fn new(node: Node) -> Arc<Self> {
+        let timer_due = node.poll_timeout();
+        let watched = watch::Sender::new(node.state());
+        let state = State {
+            node,
+            responses: HashMap::new(),
+            queries: HashMap::new(),
+            sockets: HashMap::new(),
+            next_socket: SocketId::SERVER.0 + 1,
+            peer_requests: None,
+            timer: None,
+            timer_due,
+        };
+        let shared = Arc::new(Self {
+            state: Mutex::new(state),
+            earlier: Arc::new(Notify::new()),
+            watched,
+        });
+        let timer = tokio::spawn(run_timer(Arc::downgrade(&shared), shared.earlier.clone()));
+        shared.lock().timer = Some(timer.abort_handle());
+        shared
+    }
+
+    /// Never held while something is waited for.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<NodeState> {
+        self.watched.subscribe()
+    }
+
+    /// Does something with the node, then what follows from it.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let mut state = self.lock();
+        let result = act(&mut state, now());
+        state.flush();
+        let due = state.node.poll_timeout();
+        if due < state.timer_due {
+            state.timer_due = due;
+            self.earlier.notify_one();
+        }
+        let new = state.node.state();
+        self.watched
+            .send_if_modified(|old| std::mem::replace(old, new) != new);
+        result
+    }
+
+    /// Adds a socket, whose datagrams go to the node from now on. Short ones go to `probes`.
+    pub(super) fn add_socket(
+        self: &Arc<Self>,
+        id: Option<SocketId>,
+        socket: Socket,
+        probes: Option<mpsc::Sender<Probe>>,
+    ) -> SocketId {
+        let socket = Arc::new(socket);
+        let mut state = self.lock();
+        let id = id.unwrap_or_else(|| {
+            state.next_socket += 1;
+            SocketId(state.next_socket)
+        });
+        let task = tokio::spawn(run_socket(Arc::downgrade(self), id, socket.clone(), probes));
+        let task = Some(task.abort_handle());
+        state.sockets.insert(id, OpenSocket { socket, task });
+        id
+    }
+
+    /// Closes a socket.
+    pub(super) fn remove_socket(&self, id: SocketId) {
+        let removed = self.lock().sockets.remove(&id);
+        removed
+            .and_then(|open| open.task)
+            .iter()
+            .for_each(AbortHandle::abort);
+    }
+}
+
+impl State {
+    pub(super) fn socket(&self, id: SocketId) -> Option<Arc<Socket>> {
+        self.sockets.get(&id).map(|open| open.socket.clone())
+    }
+
+    pub(super) fn await_response(
+        &mut self,
+        id: RequestId,
+        response: oneshot::Sender<Result<Reply, RequestError>>,
+    ) {
+        self.responses.insert(id, response);
+    }
+
+    pub(super) fn cancel_request(&mut self, id: RequestId) {
+        if self.responses.remove(&id).is_some() {
+            self.node.cancel_request(id);
+        }
+    }
+
+    pub(super) fn await_query(
+        &mut self,
+        id: QueryId,
+        replies: mpsc::UnboundedSender<Reply>,
+        finished: oneshot::Sender<Vec<Reply>>,
+    ) {
+        self.queries.insert(id, QueryWaiter { replies, finished });
+    }
+
+    pub(super) fn cancel_query(&mut self, id: QueryId) {
+        if self.queries.remove(&id).is_some() {
+            self.node.cancel_query(id);
+        }
+    }
+
+    pub(super) fn peer_requests(&mut self) -> mpsc::Receiver<Incoming> {
+        let (sender, receiver) = mpsc::channel(PEER_REQUESTS);
+        self.peer_requests = Some(sender);
+        receiver
+    }
+
+    fn flush(&mut self) {
+        while let Some(event) = self.node.poll_event() {
+            self.dispatch(event);
+        }
+        while let Some(transmit) = self.node.poll_transmit() {
+            if let Some(open) = self.sockets.get(&transmit.socket) {
+                open.socket.send(&transmit.bytes, transmit.to, transmit.ttl);
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            // Whoever waited may have gone meanwhile.
+            Event::Response(id, result) => {
+                if let Some(waiter) = self.responses.remove(&id) {
+                    let _ = waiter.send(result);
+                }
+            }
+            Event::QueryReply(id, reply) => {
+                if let Some(waiter) = self.queries.get(&id) {
+                    let _ = waiter.replies.send(reply);
+                }
+            }
+            Event::QueryFinished(id, closest) => {
+                if let Some(waiter) = self.queries.remove(&id) {
+                    let _ = waiter.finished.send(closest);
+                }
+            }
+            Event::Request(incoming) => self.serve(incoming),
+            Event::Bootstrapped => tracing::debug!(nodes = self.node.table().len(), "DHT node has begun"),
+            Event::WokeUp => tracing::debug!("DHT node woke up"),
+        }
+    }
+
+    fn serve(&mut self, incoming: Incoming) {
+        match (incoming.command, &self.peer_requests) {
+            (Command::PeerHandshake | Command::PeerHolepunch, Some(peers)) => {
+                if peers.try_send(incoming).is_err() {
+                    tracing::trace!("request for a connection dropped: too many");
+                }
+            }
+            _ => self.node.respond(&incoming, Answer::error(ERROR_UNKNOWN_COMMAND)),
+        }
+    }
+}
+
+async fn run_timer(shared: Weak<Shared>, earlier: Arc<Notify>) {
+    while let Some(strong) = shared.upgrade() {
+        let due = strong.lock().timer_due;
+        drop(strong);
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = earlier.notified() => continue,
+        }
+        let Some(strong) = shared.upgrade() else { return };
+        strong.with(|state, now| {
+            state.node.handle_timeout(now);
+            // The next time is set by what comes out of it.
+            state.timer_due = state.node.poll_timeout();
+        });
+    }
+}
+
+async fn run_socket(
+    shared: Weak<Shared>,
+    id: SocketId,
+    socket: Arc<Socket>,
+    probes: Option<mpsc::Sender<Probe>>,
+) {
+    let mut buffer = vec![0; MAX_DATAGRAM_BYTES + 1];
+    loop {
+        let received = socket.receive(&mut buffer).await;
+        let Some(shared) = shared.upgrade() else { return };
+        match received {
+            Ok(([] | [_], from)) => {
+                let probe = Probe { socket: id, from };
+                probes.as_ref().map(|probes| probes.try_send(probe));
+            }
+            Ok((datagram, from)) => shared.with(|state, now| state.node.receive(id, from, datagram, now)),
+            Err(error) if is_passing(&error) => tracing::debug!(%error, "socket of the DHT"),
+            Err(error) => {
+                tracing::warn!(%error, address = %socket.local_address(), "socket of the DHT is lost");
+                return;
+            }
+        }
+    }
+}
+
+/// Errors of a socket that say nothing about it: networks come and go.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionReset
+            | ConnectionRefused
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+            | Interrupted
+            | WouldBlock
+    )
+}
+
+/// Where short datagrams of one socket go.
+pub(super) fn probe_channel() -> (mpsc::Sender<Probe>, mpsc::Receiver<Probe>) {
+    mpsc::channel(PROBES)
+}

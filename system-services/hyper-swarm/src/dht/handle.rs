@@ -1,0 +1,411 @@
+//! A node in the hands of a program.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::driver::{Probe, Shared, now, probe_channel};
+use super::options::DhtOptions;
+use super::rpc::address::Target;
+use super::rpc::command::Command;
+use super::rpc::message::Token;
+use super::rpc::node::{
+    Answer, Incoming, Node, NodeConfig, NodeState, Outgoing, QueryId, RequestError, RequestId,
+};
+use super::rpc::query::{QueryOptions, Question, Reply};
+use super::rpc::requests::{SendOptions, SocketId};
+use super::socket::Socket;
+
+/// Ports that are tried from the configured one on.
+const PORTS: u16 = 5;
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// No socket.
+    #[error("no UDP socket for the DHT on {address}")]
+    Socket {
+        /// Where it was to be.
+        address: SocketAddrV4,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No random bytes.
+    #[error("the system gives the DHT node no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Why a query came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// Nobody is there to store with.
+    #[error("no DHT node answered near {}", hex(.0))]
+    NobodyAnswered(Target),
+    /// None of the nodes stored it.
+    #[error("none of the {nodes} DHT nodes near {} took the request", hex(.target))]
+    NobodyStored {
+        /// Near which key.
+        target: Target,
+        /// How many nodes were asked.
+        nodes: usize,
+        /// What the last one said.
+        #[source]
+        last: Option<RequestError>,
+    },
+}
+
+/// A key as people see it.
+pub(super) fn hex(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A node of the DHT. Cheap to clone; the node is gone when the last clone is.
+#[derive(Clone)]
+pub struct Dht {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Dht {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dht")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dht {
+    /// Starts a node, on the current tokio runtime. It can be used at once, and is of use when it has
+    /// [begun](Self::bootstrapped).
+    pub async fn bind(options: DhtOptions) -> Result<Self, BindError> {
+        let server = bind_server(&options).await?;
+        let client = bind_to(SocketAddrV4::new(options.host, 0)).await?;
+        let port = server.local_address().port();
+        let mut secrets = [0; 128];
+        getrandom::fill(&mut secrets).map_err(BindError::Random)?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(BindError::Random)?;
+        let mut bootstrap = Vec::new();
+        for node in &options.bootstrap {
+            bootstrap.extend(node.resolve().await);
+        }
+        let config = NodeConfig {
+            bootstrap,
+            ephemeral: options.ephemeral,
+            firewalled: options.firewalled,
+            address: options
+                .address
+                .map(|address| SocketAddrV4::new(*address.ip(), port)),
+            ..NodeConfig::default()
+        };
+        let node = Node::new(config, &secrets, u64::from_le_bytes(seed), now());
+        let shared = Shared::new(node);
+        shared.add_socket(Some(SocketId::CLIENT), client, None);
+        shared.add_socket(Some(SocketId::SERVER), server, None);
+        shared.with(|state, now| state.node.start(port, now));
+        Ok(Self { shared })
+    }
+
+    /// How it stands to the rest of the network.
+    pub fn state(&self) -> NodeState {
+        *self.shared.watch().borrow()
+    }
+
+    /// Its state as it changes.
+    pub fn watch(&self) -> watch::Receiver<NodeState> {
+        self.shared.watch()
+    }
+
+    /// Waits until the first nodes are known (or it is clear that there are none).
+    pub async fn bootstrapped(&self) {
+        // The sender lives as long as `self` does.
+        let _ = self.watch().wait_for(|state| state.bootstrapped).await;
+    }
+
+    /// Where the socket is bound that strangers shall reach.
+    pub fn local_address(&self) -> SocketAddrV4 {
+        self.socket_address(SocketId::SERVER)
+    }
+
+    /// Where a socket is bound. Port 0 if it is closed.
+    pub fn socket_address(&self, id: SocketId) -> SocketAddrV4 {
+        let socket = self.shared.lock().socket(id);
+        socket.map_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), |socket| {
+            socket.local_address()
+        })
+    }
+
+    /// The address that strangers reach, if they do: nodes name it as a way to us.
+    pub fn remote_address(&self) -> Option<SocketAddrV4> {
+        let state = self.state();
+        let port = self.local_address().port();
+        let is_open = !state.firewalled && state.port == port;
+        state
+            .host
+            .filter(|_| is_open && port != 0)
+            .map(|host| SocketAddrV4::new(host, port))
+    }
+
+    /// The socket that the node itself sends from now.
+    pub fn current_socket(&self) -> SocketId {
+        self.shared.lock().node.socket()
+    }
+
+    /// The nodes that it knows, the one that was heard of last first.
+    pub fn nodes(&self, limit: usize) -> Vec<SocketAddrV4> {
+        let state = self.shared.lock();
+        state
+            .node
+            .table()
+            .latest()
+            .take(limit)
+            .map(|known| known.address)
+            .collect()
+    }
+
+    /// The token that a host would have to show to this node.
+    pub fn token(&self, host: Ipv4Addr) -> Token {
+        self.shared.lock().node.token(host)
+    }
+
+    /// Asks a node whether it is there.
+    pub async fn ping(&self, node: SocketAddrV4) -> Result<Reply, RequestError> {
+        self.request(Outgoing::new(node, Command::Ping)).await
+    }
+
+    /// Makes a request of one node. An answer that says no is an answer: [`Reply::error`].
+    pub async fn request(&self, outgoing: Outgoing) -> Result<Reply, RequestError> {
+        self.request_with(outgoing, &SendOptions::default()).await
+    }
+
+    /// Makes a request of one node, from another socket, for longer or shorter than usual. Dropping the future drops the
+    /// request.
+    pub async fn request_with(
+        &self,
+        outgoing: Outgoing,
+        options: &SendOptions,
+    ) -> Result<Reply, RequestError> {
+        let to = outgoing.to;
+        let (sender, receiver) = oneshot::channel();
+        let id = self.shared.with(|state, now| {
+            let id = state.node.request(outgoing, options, now);
+            state.await_response(id, sender);
+            id
+        });
+        let _cancel = CancelRequest { dht: self, id };
+        receiver.await.unwrap_or(Err(RequestError::Closed(to)))
+    }
+
+    /// Asks node after node for those that are closest to the target.
+    pub fn find_node(&self, target: Target) -> QueryStream {
+        self.query(target, Command::FindNode, None, QueryOptions::default())
+    }
+
+    /// Asks node after node, closer and closer to the target.
+    pub fn query(
+        &self,
+        target: Target,
+        command: Command,
+        value: Option<Vec<u8>>,
+        options: QueryOptions,
+    ) -> QueryStream {
+        let question = Question {
+            target,
+            command,
+            value,
+        };
+        let (replies, receiver) = mpsc::unbounded_channel();
+        let (finished, closest) = oneshot::channel();
+        let id = self.shared.with(|state, now| {
+            let id = state.node.query(question, options, now);
+            state.await_query(id, replies, finished);
+            id
+        });
+        QueryStream {
+            dht: self.clone(),
+            id,
+            target,
+            replies: receiver,
+            closest,
+        }
+    }
+
+    /// The second half of storing something: makes a request of each of the closest nodes of a query, all at once. It is well
+    /// if one takes it.
+    pub async fn commit(
+        &self,
+        target: Target,
+        closest: &[Reply],
+        request: impl Fn(&Reply) -> Option<Outgoing>,
+    ) -> Result<Vec<Reply>, QueryError> {
+        if closest.is_empty() {
+            return Err(QueryError::NobodyAnswered(target));
+        }
+        let outgoing: Vec<_> = closest.iter().filter_map(request).collect();
+        let nodes = outgoing.len();
+        let mut tasks = tokio::task::JoinSet::new();
+        for outgoing in outgoing {
+            let dht = self.clone();
+            tasks.spawn(async move { dht.request(outgoing).await });
+        }
+        let mut stored = Vec::new();
+        let mut last = None;
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok(Ok(reply)) => stored.push(reply),
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => {}
+            }
+        }
+        if stored.is_empty() {
+            return Err(QueryError::NobodyStored { target, nodes, last });
+        }
+        Ok(stored)
+    }
+
+    /// The requests of others that are about connections: handshakes and hole punching. They are told to the last one who
+    /// called this.
+    pub fn peer_requests(&self) -> mpsc::Receiver<Incoming> {
+        self.shared.lock().peer_requests()
+    }
+
+    /// Answers a request.
+    pub fn respond(&self, incoming: &Incoming, answer: Answer) {
+        self.shared.with(|state, _| state.node.respond(incoming, answer));
+    }
+
+    /// Passes a request on to another node, with another value. `socket`: not from the one that it came to.
+    pub fn relay(&self, incoming: &Incoming, value: Vec<u8>, to: SocketAddrV4, socket: Option<SocketId>) {
+        self.shared
+            .with(|state, _| state.node.relay(incoming, value, to, socket));
+    }
+
+    /// Sends a datagram as it is. `ttl` in hops, 0 for the system's default.
+    pub fn send_raw(&self, socket: SocketId, bytes: &[u8], to: SocketAddrV4, ttl: u8) {
+        let socket = self.shared.lock().socket(socket);
+        if let Some(socket) = socket {
+            socket.send(bytes, to, ttl);
+        }
+    }
+
+    /// Opens another socket, for one connection: a NAT shall show one port of it to all. Gone when the handle is.
+    pub async fn open_socket(&self) -> Result<ExtraSocket, BindError> {
+        let host = *self.local_address().ip();
+        let socket = bind_to(SocketAddrV4::new(host, 0)).await?;
+        let (sender, probes) = probe_channel();
+        let id = self.shared.add_socket(None, socket, Some(sender));
+        Ok(ExtraSocket {
+            dht: self.clone(),
+            id,
+            probes,
+        })
+    }
+
+    /// Stops until [`resume`](Self::resume): requests fail, nobody is answered.
+    pub fn suspend(&self) {
+        self.shared.with(|state, _| state.node.suspend());
+    }
+
+    /// Goes on after [`suspend`](Self::suspend).
+    pub fn resume(&self) {
+        self.shared.with(|state, now| state.node.resume(now));
+    }
+}
+
+struct CancelRequest<'a> {
+    dht: &'a Dht,
+    id: RequestId,
+}
+
+impl Drop for CancelRequest<'_> {
+    fn drop(&mut self) {
+        self.dht.shared.lock().cancel_request(self.id);
+    }
+}
+
+/// A socket besides the node's two. What comes to it goes to the node, short datagrams to [`probe`](Self::probe).
+#[derive(Debug)]
+pub struct ExtraSocket {
+    dht: Dht,
+    id: SocketId,
+    probes: mpsc::Receiver<Probe>,
+}
+
+impl ExtraSocket {
+    /// To be named in [`SendOptions::socket`] and [`Answer::socket`].
+    pub fn id(&self) -> SocketId {
+        self.id
+    }
+
+    /// The next short datagram.
+    pub async fn probe(&mut self) -> Option<Probe> {
+        self.probes.recv().await
+    }
+}
+
+impl Drop for ExtraSocket {
+    fn drop(&mut self) {
+        self.dht.shared.remove_socket(self.id);
+    }
+}
+
+/// The replies of a query as they come. Dropping it ends the query.
+#[derive(Debug)]
+pub struct QueryStream {
+    dht: Dht,
+    id: QueryId,
+    target: Target,
+    replies: mpsc::UnboundedReceiver<Reply>,
+    closest: oneshot::Receiver<Vec<Reply>>,
+}
+
+impl QueryStream {
+    /// What the query looks for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The next node's reply (none that says no); `None` when the query is over.
+    pub async fn next(&mut self) -> Option<Reply> {
+        self.replies.recv().await
+    }
+
+    /// Waits for the end: the closest nodes that answered, the closest first.
+    pub async fn finish(mut self) -> Vec<Reply> {
+        (&mut self.closest).await.unwrap_or_default()
+    }
+}
+
+impl Drop for QueryStream {
+    fn drop(&mut self) {
+        self.dht.shared.lock().cancel_query(self.id);
+    }
+}
+
+async fn bind_to(address: SocketAddrV4) -> Result<Socket, BindError> {
+    let failed = |source| BindError::Socket { address, source };
+    Socket::bind(address).await.map_err(failed)
+}
+
+async fn bind_server(options: &DhtOptions) -> Result<Socket, BindError> {
+    let first = SocketAddrV4::new(options.host, options.port);
+    if options.port == 0 {
+        return bind_to(first).await;
+    }
+    let last = options
+        .port
+        .saturating_add(if options.any_port { PORTS - 1 } else { 0 });
+    let mut failed = None;
+    for port in options.port..=last {
+        match bind_to(SocketAddrV4::new(options.host, port)).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed.filter(|_| !options.any_port) {
+        Some(error) => Err(error),
+        None => bind_to(SocketAddrV4::new(options.host, 0)).await,
+    }
+}

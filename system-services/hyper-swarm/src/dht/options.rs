@@ -1,0 +1,181 @@
+//! How a node is started.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The port that HyperDHT's nodes take, or one of the next four if it is taken.
+pub const DEFAULT_PORT: u16 = 49737;
+
+/// How long a name may take to be resolved.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A node that is asked first: `HOST:PORT`, or `ADDRESS@HOST:PORT` where the address is good for now and the name for later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapNode {
+    address: Option<Ipv4Addr>,
+    name: Option<String>,
+    port: u16,
+}
+
+/// Not a node to begin with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no DHT node: expected HOST:PORT with an IPv4 address or a name as host")]
+pub struct InvalidBootstrapNode(String);
+
+impl From<SocketAddrV4> for BootstrapNode {
+    fn from(address: SocketAddrV4) -> Self {
+        Self {
+            address: Some(*address.ip()),
+            name: None,
+            port: address.port(),
+        }
+    }
+}
+
+impl FromStr for BootstrapNode {
+    type Err = InvalidBootstrapNode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidBootstrapNode(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?;
+        let (address, name) = match host.split_once('@') {
+            Some((address, name)) => (Some(address.parse().map_err(|_| invalid())?), Some(name)),
+            None => match host.parse() {
+                Ok(address) => (Some(address), None),
+                Err(_) => (None, Some(host)),
+            },
+        };
+        if name.is_some_and(|name| name.is_empty() || name.contains([':', '@', ' '])) {
+            return Err(invalid());
+        }
+        let name = name.map(str::to_owned);
+        Ok(Self { address, name, port })
+    }
+}
+
+impl BootstrapNode {
+    /// Its addresses: what is known, and what the name says. None if the name cannot be resolved now.
+    pub(super) async fn resolve(&self) -> Vec<SocketAddrV4> {
+        let mut addresses: Vec<_> = self
+            .address
+            .iter()
+            .map(|ip| SocketAddrV4::new(*ip, self.port))
+            .collect();
+        if let Some(name) = &self.name {
+            let lookup = tokio::net::lookup_host((name.as_str(), self.port));
+            match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
+                Ok(Ok(found)) => addresses.extend(found.filter_map(|address| match address {
+                    SocketAddr::V4(address) => Some(address),
+                    SocketAddr::V6(_) => None,
+                })),
+                Ok(Err(error)) => tracing::debug!(name, %error, "DHT node's name not resolved"),
+                Err(_) => tracing::debug!(name, "DHT node's name not resolved in time"),
+            }
+        }
+        addresses.dedup();
+        addresses
+    }
+}
+
+/// The nodes of the public DHT.
+pub fn public_bootstrap() -> Vec<BootstrapNode> {
+    let nodes = [
+        ([88, 99, 3, 86], "node1.hyperdht.org"),
+        ([142, 93, 90, 113], "node2.hyperdht.org"),
+        ([138, 68, 147, 8], "node3.hyperdht.org"),
+    ];
+    let node = |(address, name): ([u8; 4], &str)| BootstrapNode {
+        address: Some(address.into()),
+        name: Some(name.to_owned()),
+        port: DEFAULT_PORT,
+    };
+    nodes.map(node).into()
+}
+
+/// How a node is started.
+#[derive(Debug, Clone)]
+pub struct DhtOptions {
+    /// Nodes that are asked first. Empty: the node waits to be found.
+    pub bootstrap: Vec<BootstrapNode>,
+    /// `false`: others shall store with it and name it at once; `true`: never; `None`: when it was stable for 20 minutes and
+    /// strangers reach it.
+    pub ephemeral: Option<bool>,
+    /// Whether strangers may be kept away by a firewall or a NAT until the opposite is shown.
+    pub firewalled: bool,
+    /// The interface.
+    pub host: Ipv4Addr,
+    /// The port of the server socket: it, or one of the next four, or any. 0: any.
+    pub port: u16,
+    /// Whether another port is taken when those are not free.
+    pub any_port: bool,
+    /// Under which address others reach it, for who knows that.
+    pub address: Option<SocketAddrV4>,
+}
+
+impl Default for DhtOptions {
+    fn default() -> Self {
+        Self {
+            bootstrap: public_bootstrap(),
+            ephemeral: None,
+            firewalled: true,
+            host: Ipv4Addr::UNSPECIFIED,
+            port: DEFAULT_PORT,
+            any_port: true,
+            address: None,
+        }
+    }
+}
+
+impl DhtOptions {
+    /// A node of a private DHT on this machine.
+    pub fn loopback(bootstrap: impl IntoIterator<Item = SocketAddrV4>) -> Self {
+        Self {
+            bootstrap: bootstrap.into_iter().map(BootstrapNode::from).collect(),
+            host: Ipv4Addr::LOCALHOST,
+            port: 0,
+            ..Self::default()
+        }
+    }
+
+    /// A node that others begin with: reachable at `address`, known as a node from the beginning.
+    pub fn bootstrapper(address: SocketAddrV4) -> Self {
+        Self {
+            bootstrap: Vec::new(),
+            ephemeral: Some(false),
+            firewalled: false,
+            port: address.port(),
+            any_port: false,
+            address: Some(address),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_read_as_addresses_names_or_both() {
+        let node: BootstrapNode = "127.0.0.1:49737".parse().unwrap();
+        assert_eq!(node, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 49737).into());
+        let node: BootstrapNode = "88.99.3.86@node1.hyperdht.org:49737".parse().unwrap();
+        assert_eq!(node, public_bootstrap()[0]);
+        for text in [
+            "",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            ":1",
+            "1.2.3@name:1",
+            "1.2.3.4@:1",
+            "a b:1",
+            "::1:5",
+        ] {
+            assert!(text.parse::<BootstrapNode>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Addresses, and the ids that follow from them.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use hyper_core::crypto;
+use hyper_core::messages::MalformedMessage;
+use hyper_core::messages::codec::Reader;
+
+/// Where a node is in the DHT's space of keys: 32 bytes, compared by XOR.
+pub type NodeId = [u8; 32];
+
+/// What is looked for: a key in the same space.
+pub type Target = [u8; 32];
+
+/// Bytes of an address on the wire: four of the host, two of the port (little endian).
+pub const ADDRESS_BYTES: usize = 6;
+
+/// An address as it is on the wire.
+pub fn address_bytes(address: SocketAddrV4) -> [u8; ADDRESS_BYTES] {
+    let [a, b, c, d] = address.ip().octets();
+    let [low, high] = address.port().to_le_bytes();
+    [a, b, c, d, low, high]
+}
+
+/// The address of six bytes of the wire.
+pub fn address_from(bytes: [u8; ADDRESS_BYTES]) -> SocketAddrV4 {
+    let [a, b, c, d, low, high] = bytes;
+    SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_le_bytes([low, high]))
+}
+
+/// The id of a node that can be reached: the hash of its address. Whoever claims another id for an address is not believed
+/// (dht-rpc `lib/peer.js`).
+pub fn node_id(address: SocketAddrV4) -> NodeId {
+    crypto::hash(&[&address_bytes(address)])
+}
+
+/// Whether a datagram can be sent there at all. Addresses come from strangers.
+pub fn is_reachable(address: SocketAddrV4) -> bool {
+    let host = address.ip();
+    address.port() != 0 && !host.is_unspecified() && !host.is_multicast() && !host.is_broadcast()
+}
+
+/// Reads an address.
+pub fn read_address(reader: &mut Reader<'_>, field: &'static str) -> Result<SocketAddrV4, MalformedMessage> {
+    reader.array(field).map(address_from)
+}
+
+/// Whether `a` is closer to `target` than `b` is: by the XOR of the ids, as numbers.
+pub fn is_closer(target: &Target, a: &NodeId, b: &NodeId) -> bool {
+    compare(target, a, b).is_lt()
+}
+
+/// Orders two ids by their distance to `target`.
+pub fn compare(target: &Target, a: &NodeId, b: &NodeId) -> std::cmp::Ordering {
+    let distance = |id: &NodeId| -> [u8; 32] { std::array::from_fn(|i| id[i] ^ target[i]) };
+    distance(a).cmp(&distance(b))
+}
