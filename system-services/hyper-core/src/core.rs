@@ -219,6 +219,11 @@ impl Core {
         self.store.snapshot(self.number)
     }
 
+    /// Who writes it here, if anybody.
+    pub fn key_pair(&self) -> Option<&KeyPair> {
+        self.key_pair.get()
+    }
+
     /// What it is and how much of it is there.
     pub fn info(&self) -> Result<Info, StoreError> {
         let snapshot = self.snapshot()?;

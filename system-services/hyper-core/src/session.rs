@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::core::{Core, CoreError, Info};
-use crate::crypto::Hash;
+use crate::crypto::{Hash, KeyPair};
 use crate::encryption::{BlockCipher, PADDING_BYTES};
 use crate::live::{Intact, Live, lock};
 use crate::manifest::Verifier;
@@ -73,6 +73,16 @@ impl Session {
     /// Whether blocks can be appended here.
     pub fn is_writable(&self) -> bool {
         self.fixed.is_none() && self.live.core().is_writable()
+    }
+
+    /// Who signs the core; `None` as long as no peer gave its manifest.
+    pub fn verifier(&self) -> Result<Option<Verifier>, SessionError> {
+        Ok(self.live.core().verifier()?.cloned())
+    }
+
+    /// Who writes the core here, if anybody: other cores may be derived from it.
+    pub fn key_pair(&self) -> Option<KeyPair> {
+        self.live.core().key_pair().cloned()
     }
 
     /// Where the core stands, or stood when the snapshot was taken.
