@@ -7,8 +7,10 @@ mod driver;
 mod handle;
 pub mod holepunch;
 pub mod messages;
+pub mod nat;
 mod options;
 pub mod relay;
+pub mod router;
 pub mod rpc;
 mod socket;
 

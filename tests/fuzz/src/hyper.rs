@@ -4,6 +4,10 @@ use hyper_core::manifest::{Manifest, MultiSignature, Verifier};
 use hyper_core::merkle::{Proof, verify_alone};
 use hyper_core::messages::{EncodedManifest, Message, Open};
 use hyper_core::mux::{ChannelSpec, Event, Input, Mux};
+use hyper_swarm::dht::messages::{
+    HandshakeMessage, HolepunchMessage, NoisePayload, fuzz_dht_handshake, fuzz_dht_holepunch,
+};
+use hyper_swarm::dht::relay::messages::{RelayMessage, fuzz_blind_relay};
 use hyper_swarm::noise::{Handshake, KeyPair, fuzz_handshake};
 use hyper_swarm::secret_stream::{Connecting, Options, Random, fuzz_secret_stream};
 use hyper_swarm::udx::packet::{Packet, fuzz_packet};
@@ -169,5 +173,31 @@ pub fn mux(bytes: &[u8]) {
             "every frame leaves the queue shorter"
         );
         queued = mux.queued_bytes();
+    }
+}
+
+/// A handshake between peers as the DHT carries it, or what is in it. Accepted is either.
+pub fn dht_handshake(bytes: &[u8]) {
+    fuzz_dht_handshake(bytes);
+    if HandshakeMessage::decode(bytes).is_ok() || NoisePayload::decode(bytes).is_ok() {
+        accept();
+    }
+}
+
+/// A step of a holepunch as the DHT carries it, or what is sealed in it. Accepted is the former.
+pub fn dht_holepunch(bytes: &[u8]) {
+    fuzz_dht_holepunch(bytes);
+    if HolepunchMessage::decode(bytes).is_ok() {
+        accept();
+    }
+}
+
+/// A message to or from a relay, behind its number.
+pub fn blind_relay(bytes: &[u8]) {
+    fuzz_blind_relay(bytes);
+    if let [kind, rest @ ..] = bytes
+        && matches!(RelayMessage::decode(u64::from(*kind), rest), Ok(Some(_)))
+    {
+        accept();
     }
 }

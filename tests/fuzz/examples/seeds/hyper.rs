@@ -39,7 +39,8 @@ pub fn seeds() -> Result<()> {
     cores()?;
     messages()?;
     channels()?;
-    streams()
+    streams()?;
+    connecting()
 }
 
 fn cores() -> Result<()> {
@@ -179,4 +180,28 @@ fn gaps() -> Vec<u8> {
         out.extend(datagram);
     }
     out
+}
+
+/// What peers say while they connect.
+fn connecting() -> Result<()> {
+    let vectors = vectors("hyper-swarm/tests/vectors/connect")?;
+    let all = |target: &str, part: &str| -> Result<()> {
+        for (n, vector) in list(&vectors[part]).iter().enumerate() {
+            seed(target, &format!("valid-{part}-{n}"), hex(&vector["bytes"])?)?;
+        }
+        Ok(())
+    };
+    all("dht_handshake", "handshakes")?;
+    all("dht_handshake", "noise_payloads")?;
+    all("dht_holepunch", "holepunches")?;
+    for (n, vector) in list(&vectors["holepunch_payloads"]).iter().enumerate() {
+        seed("dht_holepunch", &format!("payload-{n}"), hex(&vector["bytes"])?)?;
+    }
+    for (kind, part) in ["pair", "unpair"].into_iter().enumerate() {
+        for (n, vector) in list(&vectors["relay"][part]).iter().enumerate() {
+            let message = [&[u8::try_from(kind)?], &hex(&vector["bytes"])?[..]].concat();
+            seed("blind_relay", &format!("valid-{part}-{n}"), message)?;
+        }
+    }
+    Ok(())
 }
