@@ -65,9 +65,12 @@ impl Store {
     /// Opens the store in this file, or makes a new one. The folder must be there. A new file gets its name only when it is whole: a
     /// database whose creation was cut off cannot be opened again.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let at = |source: redb::Error| StoreError::Open {
-            path: path.into(),
-            source: Box::new(source),
+        let at = |source: redb::Error| match source {
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
+            source => StoreError::Open {
+                path: path.into(),
+                source: Box::new(source),
+            },
         };
         if path.try_exists().map_err(redb::Error::Io).map_err(at)? {
             let database = builder().open(path).map_err(redb::Error::from).map_err(at)?;

@@ -31,6 +31,14 @@ async fn a_store_is_found_again_as_it_was_left() {
     assert!(matches!(refused, Some(CorestoreError::OtherPrimaryKey)));
 }
 
+#[test]
+fn a_store_that_is_open_elsewhere_is_said_to_be_in_use() {
+    let scratch = tempfile::tempdir().unwrap();
+    let _store = Corestore::open(scratch.path()).unwrap();
+    let refused = Corestore::open(scratch.path()).err().unwrap().to_string();
+    assert!(refused.contains("in use by another program"), "{refused}");
+}
+
 #[cfg(unix)]
 #[test]
 fn folder_and_file_are_their_owners_alone() {

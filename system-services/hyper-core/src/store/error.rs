@@ -18,6 +18,14 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
+    /// Another process has it open.
+    #[error(
+        "the core store {path} is in use by another program: end that one first, or choose another folder"
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another program's database.
     #[error("the database is not a core store, it holds other tables: choose another file")]
     Foreign,
