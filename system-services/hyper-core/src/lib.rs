@@ -14,5 +14,6 @@ pub mod manifest;
 pub mod merkle;
 pub mod messages;
 pub mod mux;
+mod replicator;
 pub mod session;
 pub mod store;
