@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod messages;
 pub mod mux;
+pub mod replicate;
 mod replicator;
 pub mod session;
 pub mod store;

@@ -1,18 +1,66 @@
-//! A core that sessions share: what one of them writes, the others hear of.
+//! A core that sessions and connections share: what one of them changes, the others hear of.
+//!
+//! The replicator of the core is behind a mutex that is held for moments, never over a read of a block, a check of a proof or a
+//! commit (`docs/decisions/0017-replication.md` says why not a task of its own). Connections feed it and do what it says; proofs are
+//! checked and stored on a thread that may block, many in one commit while the next ones come in.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+mod store;
+mod wait;
 
-use tokio::sync::watch;
+pub(crate) use wait::{Answer, Presence, Waiting};
 
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::bitfield::PAGE_BLOCKS;
 use crate::core::{Core, CoreError};
+use crate::manifest::Verifier;
+use crate::merkle::Reorg;
+use crate::messages::{Message, RequestSeek};
+use crate::mux::ChannelId;
+use crate::replicate::{Network, Wake};
+use crate::replicator::{
+    Action, Asked, Check, Fault, Outcome, PeerId, Replicator, Standing, Start, WaiterId,
+};
 use crate::session::{CoreState, SessionError};
-use crate::store::StoreError;
+use crate::store::{Head, Snapshot, StoreError};
 
-/// A core with its watchers.
+/// Ticks that come sooner after each other are one.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A core with its replicator and its watchers.
 pub(crate) struct Live {
     core: Core,
     state: watch::Sender<CoreState>,
     snapshots: Mutex<Vec<Weak<Mutex<u64>>>>,
+    shared: Mutex<Shared>,
+    /// Many may add to the core at a time; who takes something away is alone until all have heard of it.
+    order: RwLock<()>,
+    /// A move to another fork, while it is prepared.
+    reorg: Mutex<Option<(Snapshot, Reorg)>>,
+}
+
+struct Shared {
+    replicator: Replicator,
+    /// The replicator knows which blocks are stored.
+    loaded: bool,
+    waiters: HashMap<WaiterId, oneshot::Sender<Answer>>,
+    links: HashMap<PeerId, PeerLink>,
+    /// A thread checks and stores.
+    storing: bool,
+    networks: Vec<Weak<Network>>,
+    ticked: Instant,
+}
+
+/// Where the connection to a peer hears that there is something to do.
+struct PeerLink {
+    wake: mpsc::UnboundedSender<Wake>,
+    channel: ChannelId,
+    waits_for_room: bool,
 }
 
 /// The blocks of a snapshot that are still those that it was taken of.
@@ -20,11 +68,29 @@ pub(crate) type Intact = Arc<Mutex<u64>>;
 
 impl Live {
     pub(crate) fn new(core: Core) -> Result<Arc<Self>, StoreError> {
-        let state = read_state(&core)?;
+        let standing = standing(&core, &core.snapshot()?)?;
+        let mut seed = [0; 8];
+        // A seed that can be guessed costs only that peers may foresee which of them is asked first.
+        let _ = getrandom::fill(&mut seed);
+        let replicator = Replicator::new(Start {
+            standing,
+            seed: u64::from_le_bytes(seed),
+        });
         Ok(Arc::new(Self {
             core,
-            state: watch::Sender::new(state),
+            state: watch::Sender::new(standing.state),
             snapshots: Mutex::default(),
+            shared: Mutex::new(Shared {
+                replicator,
+                loaded: false,
+                waiters: HashMap::new(),
+                links: HashMap::new(),
+                storing: false,
+                networks: Vec::new(),
+                ticked: Instant::now(),
+            }),
+            order: RwLock::new(()),
+            reorg: Mutex::default(),
         }))
     }
 
@@ -40,32 +106,81 @@ impl Live {
         self.state.subscribe()
     }
 
-    /// Runs a change of the core where it may wait for the disk, then tells the watchers. A change whose caller went away is
-    /// finished nevertheless.
-    pub(crate) async fn change<T: Send + 'static>(
+    // Changes that are made here
+
+    /// Runs what may wait for the disk. A change whose caller went away is finished nevertheless.
+    async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
-        change: impl FnOnce(&Core) -> Result<T, CoreError> + Send + 'static,
+        change: impl FnOnce(&Arc<Self>) -> Result<T, SessionError> + Send + 'static,
     ) -> Result<T, SessionError> {
         let live = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || {
-            let out = change(&live.core)?;
-            live.tell()?;
-            Ok(out)
-        });
+        let done = tokio::task::spawn_blocking(move || change(&live));
         done.await.map_err(|_| SessionError::Interrupted)?
     }
 
-    /// Tells the watchers where the core stands.
-    fn tell(&self) -> Result<(), StoreError> {
-        // Whoever reads last also tells last.
-        let _order = lock(&self.snapshots);
-        let state = read_state(&self.core)?;
-        self.state.send_replace(state);
+    /// Appends so many blocks.
+    pub(crate) async fn append(
+        self: &Arc<Self>,
+        count: u64,
+        append: impl FnOnce(&Core) -> Result<Head, CoreError> + Send + 'static,
+    ) -> Result<u64, SessionError> {
+        self.blocking(move |live| {
+            let _order = live.order.read().unwrap_or_else(PoisonError::into_inner);
+            let head = append(&live.core)?;
+            let blocks = head.length.saturating_sub(count)..head.length;
+            live.changed(|replicator, standing, now| replicator.appended(standing, blocks, now))?;
+            Ok(head.length)
+        })
+        .await
+    }
+
+    pub(crate) async fn truncate(
+        self: &Arc<Self>,
+        length: u64,
+        fork: Option<u64>,
+    ) -> Result<(), SessionError> {
+        self.blocking(move |live| {
+            let _order = live.order.write().unwrap_or_else(PoisonError::into_inner);
+            live.cut_snapshots(length);
+            live.core.truncate(length, fork)?;
+            live.changed(|replicator, standing, now| replicator.truncated(standing, length, now))
+        })
+        .await
+    }
+
+    pub(crate) async fn clear(self: &Arc<Self>, blocks: Range<u64>) -> Result<(), SessionError> {
+        self.blocking(move |live| {
+            let _order = live.order.write().unwrap_or_else(PoisonError::into_inner);
+            live.core.clear(blocks.clone())?;
+            live.changed(|replicator, standing, _| replicator.cleared(standing, blocks))
+        })
+        .await
+    }
+
+    pub(crate) async fn set_user_data(
+        self: &Arc<Self>,
+        key: String,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), SessionError> {
+        self.blocking(move |live| Ok(live.core.set_user_data(&key, value.as_deref())?))
+            .await
+    }
+
+    /// Tells everybody of a change that is stored.
+    fn changed(
+        self: &Arc<Self>,
+        tell: impl FnOnce(&mut Replicator, Standing, Instant),
+    ) -> Result<(), SessionError> {
+        let mut shared = lock(&self.shared);
+        // Read under the lock: whoever tells last has read last.
+        let standing = standing(&self.core, &self.core.snapshot()?)?;
+        tell(&mut shared.replicator, standing, Instant::now());
+        self.settle(&mut shared, &mut HashMap::new());
         Ok(())
     }
 
     /// Snapshots lose the blocks from `length` on: to be said before they change.
-    pub(crate) fn cut_snapshots(&self, length: u64) {
+    fn cut_snapshots(&self, length: u64) {
         lock(&self.snapshots).retain(|snapshot| {
             snapshot.upgrade().is_some_and(|intact| {
                 let mut intact = lock(&intact);
@@ -84,16 +199,259 @@ impl Live {
         snapshots.push(Arc::downgrade(&intact));
         (state, intact)
     }
+
+    // The replicator
+
+    /// Does something with the replicator, and then what it says.
+    fn with<T>(self: &Arc<Self>, step: impl FnOnce(&mut Replicator, Instant) -> T) -> T {
+        let mut shared = lock(&self.shared);
+        let out = step(&mut shared.replicator, Instant::now());
+        self.settle(&mut shared, &mut HashMap::new());
+        out
+    }
+
+    /// As [`Live::with`], for steps for which the replicator must know which blocks are stored.
+    fn with_blocks<T>(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut Shared, Instant) -> T,
+    ) -> Result<T, StoreError> {
+        let mut shared = lock(&self.shared);
+        if !shared.loaded {
+            self.load(&mut shared.replicator)?;
+            shared.loaded = true;
+        }
+        let out = step(&mut shared, Instant::now());
+        self.settle(&mut shared, &mut HashMap::new());
+        Ok(out)
+    }
+
+    fn load(&self, replicator: &mut Replicator) -> Result<(), StoreError> {
+        let snapshot = self.core.snapshot()?;
+        let mut from = 0;
+        while let Some(block) = snapshot.next_stored(from..snapshot.tree().length())? {
+            let page = block / PAGE_BLOCKS;
+            replicator.put_local_page(page, snapshot.bitfield_page(page)?);
+            from = (page + 1) * PAGE_BLOCKS;
+        }
+        Ok(())
+    }
+
+    /// Does what the replicator says, except what connections do. `values` are blocks that were just stored.
+    fn settle(self: &Arc<Self>, shared: &mut Shared, values: &mut HashMap<u64, Vec<u8>>) {
+        let state = shared.replicator.state();
+        self.state.send_if_modified(|known| {
+            let changed = *known != state;
+            *known = state;
+            changed
+        });
+        for (waiter, outcome) in shared.replicator.take_outcomes() {
+            let Some(sender) = shared.waiters.remove(&waiter) else {
+                continue;
+            };
+            let answer = match outcome {
+                Outcome::Block(block) => Answer::Block(values.get(&block).cloned()),
+                Outcome::Seek => Answer::Seek,
+                Outcome::Range => Answer::Range,
+                Outcome::Update(grew) => Answer::Update(grew),
+            };
+            // Who has stopped waiting needs no answer.
+            let _ = sender.send(answer);
+        }
+        for peer in shared.replicator.take_ready() {
+            if let Some(link) = shared.links.get(&peer) {
+                let _ = link.wake.send(Wake::Ready(link.channel));
+            }
+        }
+        if !shared.replicator.is_behind() {
+            for link in shared.links.values_mut().filter(|link| link.waits_for_room) {
+                link.waits_for_room = false;
+                let _ = link.wake.send(Wake::Room);
+            }
+        }
+        if shared.replicator.has_work() && !shared.storing {
+            self.start_storing(shared);
+        }
+    }
+
+    fn wait(
+        self: &Arc<Self>,
+        want: impl FnOnce(&mut Replicator, Instant) -> WaiterId,
+    ) -> Result<Waiting, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let id = self.with_blocks(|shared, now| {
+            let id = want(&mut shared.replicator, now);
+            shared.waiters.insert(id, sender);
+            id
+        })?;
+        Ok(Waiting::new(Arc::clone(self), id, receiver))
+    }
+
+    pub(crate) fn wait_for_block(self: &Arc<Self>, block: u64) -> Result<Waiting, StoreError> {
+        self.wait(|replicator, now| replicator.want_block(block, now))
+    }
+
+    pub(crate) fn wait_for_range(
+        self: &Arc<Self>,
+        start: u64,
+        end: Option<u64>,
+        linear: bool,
+    ) -> Result<Waiting, StoreError> {
+        self.wait(|replicator, now| replicator.want_range(start, end, linear, now))
+    }
+
+    pub(crate) fn wait_for_seek(
+        self: &Arc<Self>,
+        blocks: Range<u64>,
+        seek: RequestSeek,
+    ) -> Result<Waiting, StoreError> {
+        self.wait(|replicator, now| replicator.want_seek(blocks, seek, now))
+    }
+
+    pub(crate) fn wait_for_update(self: &Arc<Self>) -> Result<Waiting, StoreError> {
+        self.wait(|replicator, now| replicator.want_update(now))
+    }
+
+    fn cancel(self: &Arc<Self>, waiter: WaiterId) {
+        let mut shared = lock(&self.shared);
+        if shared.waiters.remove(&waiter).is_some() {
+            shared.replicator.cancel(waiter, Instant::now());
+            self.settle(&mut shared, &mut HashMap::new());
+        }
+    }
+
+    pub(crate) fn finding(self: &Arc<Self>, began: bool) {
+        self.with(|replicator, now| replicator.finding(began, now));
+    }
+
+    fn session_began(self: &Arc<Self>) {
+        let mut shared = lock(&self.shared);
+        let wanted = shared.replicator.wants_peers();
+        shared.replicator.session_began();
+        self.settle(&mut shared, &mut HashMap::new());
+        if !wanted {
+            shared.networks.retain(|network| network.strong_count() > 0);
+            for network in shared.networks.iter().filter_map(Weak::upgrade) {
+                network.open_everywhere(self);
+            }
+        }
+    }
+
+    fn session_ended(self: &Arc<Self>) {
+        self.with(|replicator, now| replicator.session_ended(now));
+    }
+
+    /// Lets the core be opened on all connections of a network, now and whenever it is wanted here again.
+    pub(crate) fn join(self: &Arc<Self>, network: &Arc<Network>) {
+        let mut shared = lock(&self.shared);
+        let known = shared
+            .networks
+            .iter()
+            .any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(network)));
+        if !known {
+            shared.networks.push(Arc::downgrade(network));
+            if shared.replicator.wants_peers() {
+                network.open_everywhere(self);
+            }
+        }
+    }
+
+    pub(crate) fn wants_peers(&self) -> bool {
+        lock(&self.shared).replicator.wants_peers()
+    }
+
+    // Connections
+
+    pub(crate) fn add_peer(
+        self: &Arc<Self>,
+        wake: mpsc::UnboundedSender<Wake>,
+        channel: ChannelId,
+    ) -> Result<PeerId, StoreError> {
+        self.with_blocks(|shared, now| {
+            let peer = shared.replicator.add_peer(now);
+            let link = PeerLink {
+                wake,
+                channel,
+                waits_for_room: false,
+            };
+            shared.links.insert(peer, link);
+            peer
+        })
+    }
+
+    /// Says whether the channel is to be opened again.
+    pub(crate) fn remove_peer(self: &Arc<Self>, peer: PeerId) -> bool {
+        let mut shared = lock(&self.shared);
+        shared.links.remove(&peer);
+        let again = shared.replicator.remove_peer(peer, Instant::now());
+        self.settle(&mut shared, &mut HashMap::new());
+        again
+    }
+
+    pub(crate) fn receive(self: &Arc<Self>, peer: PeerId, message: Message) -> Result<(), Fault> {
+        self.with(|replicator, now| replicator.receive(peer, message, now))
+    }
+
+    pub(crate) fn was_invalid(self: &Arc<Self>, peer: PeerId) -> Result<(), Fault> {
+        self.with(|replicator, _| replicator.was_invalid(peer))
+    }
+
+    pub(crate) fn checked(self: &Arc<Self>, peer: PeerId, check: Check, can_upgrade: bool) {
+        self.with(|replicator, _| replicator.checked(peer, check, can_upgrade));
+    }
+
+    pub(crate) fn take_actions(&self, peer: PeerId) -> impl Iterator<Item = Action> + use<> {
+        lock(&self.shared).replicator.take_actions(peer).into_iter()
+    }
+
+    /// The next thing that the peer asks for, and whether there is more.
+    pub(crate) fn next_asked(&self, peer: PeerId) -> (Option<Asked>, bool) {
+        let replicator = &mut lock(&self.shared).replicator;
+        (replicator.next_asked(peer), replicator.has_asked(peer))
+    }
+
+    pub(crate) fn answer_want(&self, want: crate::messages::Want) -> Option<Message> {
+        lock(&self.shared).replicator.answer_want(want)
+    }
+
+    /// Whether the peer's connection is not to be read until there is room; it is woken then.
+    pub(crate) fn waits_for_room(&self, peer: PeerId) -> bool {
+        let mut shared = lock(&self.shared);
+        let behind = shared.replicator.is_behind();
+        if let Some(link) = shared.links.get_mut(&peer) {
+            link.waits_for_room = behind;
+        }
+        behind
+    }
+
+    pub(crate) fn tick(self: &Arc<Self>) {
+        let mut shared = lock(&self.shared);
+        let now = Instant::now();
+        if now.saturating_duration_since(shared.ticked) >= TICK {
+            shared.ticked = now;
+            shared.replicator.tick(now);
+            self.settle(&mut shared, &mut HashMap::new());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peers(&self) -> usize {
+        lock(&self.shared).replicator.peers()
+    }
 }
 
-fn read_state(core: &Core) -> Result<CoreState, StoreError> {
-    let snapshot = core.snapshot()?;
+/// Where a core stands.
+fn standing(core: &Core, snapshot: &Snapshot) -> Result<Standing, StoreError> {
     let (head, tree) = (snapshot.head(), snapshot.tree());
-    Ok(CoreState {
-        length: tree.length(),
-        fork: tree.fork(),
-        byte_length: tree.byte_length(),
-        contiguous_length: head.contiguous_length,
+    let verifier = core.verifier()?;
+    Ok(Standing {
+        state: CoreState {
+            length: tree.length(),
+            fork: tree.fork(),
+            byte_length: tree.byte_length(),
+            contiguous_length: head.contiguous_length,
+        },
+        has_manifest: verifier.is_some(),
+        compat: verifier.is_some_and(Verifier::is_compat),
     })
 }
 

@@ -22,6 +22,7 @@ mod types;
 mod wants;
 mod wishes;
 
+pub(crate) use receive::work_bytes;
 pub use types::Fault;
 pub(crate) use types::{
     Action, Asked, Check, Done, End, Outcome, PeerId, Standing, Start, WaiterId, Work, short,
@@ -143,6 +144,10 @@ impl Replicator {
         self.at.state
     }
 
+    pub(crate) fn standing(&self) -> Standing {
+        self.at
+    }
+
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
@@ -229,33 +234,28 @@ impl Replicator {
 
     // The core
 
-    /// Blocks were appended here.
-    pub(crate) fn appended(&mut self, standing: Standing, now: Instant) {
-        let before = self.at.state.length;
-        self.move_to(standing);
-        self.have(before..standing.state.length);
+    /// These blocks were appended here.
+    pub(crate) fn appended(&mut self, standing: Standing, blocks: Range<u64>, now: Instant) {
+        self.at = standing;
         self.grown(now);
+        self.have(blocks);
     }
 
     /// The core was cut to `length` blocks here, and is on another fork.
     pub(crate) fn truncated(&mut self, standing: Standing, length: u64, now: Instant) {
         let before = self.at.state.length;
-        self.move_to(standing);
+        self.at = standing;
         self.cut(length, before, now);
     }
 
     /// The bytes of blocks were removed here.
     pub(crate) fn cleared(&mut self, standing: Standing, blocks: Range<u64>) {
-        self.move_to(standing);
+        self.at = standing;
         let blocks = blocks.start..blocks.end.min(standing.state.length);
         if blocks.start < blocks.end {
             self.local.set(blocks.clone(), false);
             self.announce(blocks, true);
         }
-    }
-
-    fn move_to(&mut self, standing: Standing) {
-        self.at = standing;
     }
 
     /// Blocks are stored by now: tells those who wait, and the peers.
@@ -312,12 +312,15 @@ impl Replicator {
             self.suspended_until = None;
         }
         for id in self.ids() {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
             peer.resumes(now);
             if peer.stalled(now) {
                 peer.pause(now);
                 self.take_back_all(id);
             }
+            self.ask_for_fork(id, now);
         }
         self.fill_all(now);
         self.repeat_slow(now);

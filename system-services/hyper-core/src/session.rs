@@ -19,15 +19,17 @@ use tokio::sync::watch;
 use crate::core::{Core, CoreError, Info};
 use crate::crypto::{Hash, KeyPair};
 use crate::encryption::{BlockCipher, PADDING_BYTES};
-use crate::live::{Intact, Live, lock};
+use crate::live::{Answer, Intact, Live, Presence, lock};
 use crate::manifest::Verifier;
 use crate::merkle::Seek;
+use crate::messages::RequestSeek;
 use crate::store::StoreError;
 
 /// A handle to a core. Clones are handles to the same core.
 #[derive(Clone)]
 pub struct Session {
     live: Arc<Live>,
+    _presence: Arc<Presence>,
     /// Where the core stood, if this is a snapshot, and how much of that is left.
     fixed: Option<(CoreState, Intact)>,
     cipher: Option<Arc<BlockCipher>>,
@@ -42,10 +44,15 @@ impl Session {
     /// A handle to a core that is open.
     pub(crate) fn of(live: Arc<Live>) -> Self {
         Self {
+            _presence: Arc::new(Presence::new(Arc::clone(&live))),
             live,
             fixed: None,
             cipher: None,
         }
+    }
+
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// The same core, whose blocks are encrypted when they are appended and decrypted when they are read. Handles without the cipher
@@ -119,13 +126,13 @@ impl Session {
     pub async fn append(&self, blocks: &[impl AsRef<[u8]>]) -> Result<u64, SessionError> {
         self.must_be_live()?;
         let blocks: Vec<Vec<u8>> = blocks.iter().map(|block| block.as_ref().to_vec()).collect();
+        let count = blocks.len() as u64;
         let cipher = self.cipher.clone();
         let append = move |core: &Core| match cipher {
             Some(cipher) => core.append_encrypted(&blocks, &cipher),
             None => core.append(&blocks),
         };
-        let head = self.live.change(append).await?;
-        Ok(head.length)
+        self.live.append(count, append).await
     }
 
     /// A block; waits until it is there.
@@ -154,14 +161,16 @@ impl Session {
     /// A block, `None` if it is not stored.
     pub fn get_local(&self, block: u64) -> Result<Option<Vec<u8>>, SessionError> {
         self.must_be_within(block)?;
-        let core = self.live.core();
-        match (core.get(block)?, &self.cipher) {
-            (Some(stored), Some(cipher)) => {
-                let compat = core.verifier()?.is_some_and(Verifier::is_compat);
-                Ok(Some(cipher.decrypt(compat, block, stored)?))
-            }
-            (stored, _) => Ok(stored),
-        }
+        let stored = self.live.core().get(block)?;
+        stored.map(|stored| self.decrypted(block, stored)).transpose()
+    }
+
+    fn decrypted(&self, block: u64, stored: Vec<u8>) -> Result<Vec<u8>, SessionError> {
+        let Some(cipher) = &self.cipher else {
+            return Ok(stored);
+        };
+        let compat = self.live.core().verifier()?.is_some_and(Verifier::is_compat);
+        Ok(cipher.decrypt(compat, block, stored)?)
     }
 
     /// Whether a block is stored.
@@ -171,25 +180,56 @@ impl Session {
     }
 
     async fn wait_for(&self, block: u64) -> Result<Vec<u8>, SessionError> {
-        let mut changes = self.live.changes();
         loop {
-            changes.borrow_and_update();
+            let mut waiting = self.live.wait_for_block(block)?;
+            // Between the first look and the wish it may have come.
             if let Some(found) = self.get_local(block)? {
                 return Ok(found);
             }
-            changes.changed().await.map_err(|_| SessionError::Interrupted)?;
+            match waiting.answer().await {
+                Some(Answer::Block(Some(stored))) => return self.decrypted(block, stored),
+                Some(_) => {}
+                None => return Err(SessionError::Interrupted),
+            }
+            if let Some(found) = self.get_local(block)? {
+                return Ok(found);
+            }
         }
     }
 
-    /// Finds the block that holds a byte.
+    /// Finds the block that holds a byte. Tree nodes that are missing come from peers; a byte beyond the end is looked for again after an
+    /// [`Session::update`].
     pub async fn seek(&self, bytes: u64) -> Result<Seek, SessionError> {
-        Ok(self.live.core().seek(bytes, self.padding())?)
+        let padding = self.padding();
+        loop {
+            match self.live.core().seek(bytes, padding)? {
+                Seek::Within(blocks) => {
+                    let mut waiting = self.live.wait_for_seek(blocks, RequestSeek { bytes, padding })?;
+                    waiting.answer().await.ok_or(SessionError::Interrupted)?;
+                }
+                Seek::Beyond if self.fixed.is_none() && self.update(true).await? => {}
+                found => return Ok(found),
+            }
+        }
     }
 
-    /// Asks the connected peers whether the core is longer by now, and says whether it grew. Without `wait` nobody is asked.
+    /// Asks the connected peers whether the core is longer by now, and says whether it grew. Without `wait` nobody is asked. While
+    /// somebody holds a [`FindingPeers`], it waits for peers.
     pub async fn update(&self, wait: bool) -> Result<bool, SessionError> {
-        let _ = wait;
-        Ok(false)
+        if !wait || self.fixed.is_some() || self.live.core().is_writable() {
+            return Ok(false);
+        }
+        let mut waiting = self.live.wait_for_update()?;
+        match waiting.answer().await {
+            Some(Answer::Update(grew)) => Ok(grew),
+            _ => Err(SessionError::Interrupted),
+        }
+    }
+
+    /// Says that peers are being looked for, as long as the answer lives.
+    pub fn finding_peers(&self) -> FindingPeers {
+        self.live.finding(true);
+        FindingPeers(Arc::clone(&self.live))
     }
 
     /// Drops the blocks from `length` on. `fork` is the new fork's number, by default the next one.
@@ -198,19 +238,17 @@ impl Session {
         if !self.is_writable() {
             return Err(CoreError::NotWritable.into());
         }
-        self.live.cut_snapshots(length);
-        self.live.change(move |core| core.truncate(length, fork)).await?;
-        Ok(())
+        self.live.truncate(length, fork).await
     }
 
     /// Removes the bytes of blocks to free their room; peers may give them again.
     pub async fn clear(&self, blocks: Range<u64>) -> Result<(), SessionError> {
-        self.live.change(move |core| core.clear(blocks)).await
+        self.live.clear(blocks).await
     }
 
     /// Fetches blocks as long as the handle lives.
     pub fn download(&self, range: DownloadRange) -> Download {
-        Download::new(Arc::clone(&self.live), range)
+        Download::new(&self.live, range)
     }
 
     /// The core as it is now: its length stays, whatever is appended.
@@ -220,6 +258,7 @@ impl Session {
     pub fn snapshot(&self) -> Result<Self, SessionError> {
         Ok(Self {
             live: Arc::clone(&self.live),
+            _presence: Arc::clone(&self._presence),
             fixed: Some(self.fixed.clone().unwrap_or_else(|| self.live.fix())),
             cipher: self.cipher.clone(),
         })
@@ -238,9 +277,7 @@ impl Session {
     /// Keeps user data, or removes them.
     pub async fn set_user_data(&self, key: &str, value: Option<&[u8]>) -> Result<(), SessionError> {
         let (key, value) = (key.to_owned(), value.map(<[u8]>::to_vec));
-        self.live
-            .change(move |core| Ok(core.set_user_data(&key, value.as_deref())?))
-            .await
+        self.live.set_user_data(key, value).await
     }
 
     fn must_be_live(&self) -> Result<(), SessionError> {
@@ -262,5 +299,14 @@ impl Session {
         } else {
             Ok(())
         }
+    }
+}
+
+/// Peers are being looked for, as long as this lives: [`Session::update`] waits for them.
+pub struct FindingPeers(Arc<Live>);
+
+impl Drop for FindingPeers {
+    fn drop(&mut self) {
+        self.0.finding(false);
     }
 }

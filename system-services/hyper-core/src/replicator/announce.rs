@@ -40,7 +40,9 @@ impl Replicator {
 
     fn send_sync(&mut self, id: PeerId) {
         let (at, downloading) = (self.at, self.is_downloading());
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if peer.checks > 0 {
             peer.needs_sync = true;
             return;
@@ -79,7 +81,9 @@ impl Replicator {
     /// Lets it be looked up whether our tree is a longer one than the peer's.
     pub(super) fn check(&mut self, id: PeerId) {
         let state = self.at.state;
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         let remote_length = peer.remote_length();
         peer.checks += 1;
         let check = Check {
@@ -98,7 +102,9 @@ impl Replicator {
     /// The answer to [`Action::Check`].
     pub(crate) fn checked(&mut self, id: PeerId, check: Check, can_upgrade: bool) {
         let state = self.at.state;
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         peer.checks = peer.checks.saturating_sub(1);
         if peer.checks > 0 {
             return;
@@ -125,7 +131,9 @@ impl Replicator {
         let (length, contiguous) = (self.at.state.length, self.contiguous());
         let whole = contiguous == length && !drop;
         for id in self.ids() {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
             if drop {
                 peer.announced = peer.announced.min(blocks.start);
                 self.send_have(id, blocks.clone(), true);

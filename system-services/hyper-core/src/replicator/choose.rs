@@ -7,9 +7,7 @@ use super::types::Action;
 use super::wishes::SeekWish;
 use super::{InFlight, MOST_WORK_BYTES, PeerId, Replicator, WaiterId};
 use crate::flat_tree::Position;
-use crate::messages::{
-    Cancel, Message, Priority, Request, RequestNode, RequestSeek, RequestUpgrade,
-};
+use crate::messages::{Cancel, Message, Priority, Request, RequestNode, RequestSeek, RequestUpgrade};
 
 /// Blocks that are wanted singly and looked through at a time for one that a peer has.
 const MOST_LOOKED: usize = 512;
@@ -78,7 +76,9 @@ impl Replicator {
         let number = self.number();
         let peer = self.peers.get(&id);
         let remote_length = peer.map_or(0, |peer| peer.remote_length());
-        let theirs = peer.and_then(|peer| peer.sync).is_some_and(|sync| sync.has_manifest);
+        let theirs = peer
+            .and_then(|peer| peer.sync)
+            .is_some_and(|sync| sync.has_manifest);
         Request {
             id: number,
             fork: peer.map_or(0, |peer| peer.remote_fork()),
@@ -95,7 +95,9 @@ impl Replicator {
     }
 
     fn ask(&mut self, id: PeerId, request: Request, fork: bool, seek: Option<WaiterId>, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         peer.began(now);
         if let Some(RequestNode { index, .. }) = request.block {
             self.busy.set(index..index + 1, true);
@@ -149,7 +151,9 @@ impl Replicator {
 
     fn ask_wished(&mut self, id: PeerId, now: Instant) -> bool {
         for _ in 0..self.wishes.queue.len().min(MOST_LOOKED) {
-            let Some(block) = self.wishes.queue.pop_front() else { break };
+            let Some(block) = self.wishes.queue.pop_front() else {
+                break;
+            };
             if !self.wishes.blocks.contains_key(&block) || self.attempts.contains_key(&block) {
                 continue;
             }
@@ -167,11 +171,15 @@ impl Replicator {
 
     /// Lets the peer tell us which blocks it has around this one.
     fn want(&mut self, id: PeerId, block: u64, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if block >= peer.remote_length() {
             return;
         }
-        let Some(new) = peer.wants.add(block, now) else { return };
+        let Some(new) = peer.wants.add(block, now) else {
+            return;
+        };
         if let Some(old) = new.instead_of {
             peer.has.set(old.start..old.start + old.length, false);
             self.send(id, Message::Unwant(old));
@@ -184,15 +192,23 @@ impl Replicator {
         if count == 0 {
             return false;
         }
-        let first = if count > 1 { self.random_below(count as u64) as usize } else { 0 };
+        let first = if count > 1 {
+            self.random_below(count as u64) as usize
+        } else {
+            0
+        };
         (0..count).any(|at| self.ask_within(id, (first + at) % count, now))
     }
 
     fn ask_within(&mut self, id: PeerId, range: usize, now: Instant) -> bool {
         let length = self.at.state.length;
-        let Some(wish) = self.wishes.ranges.get(range) else { return false };
+        let Some(wish) = self.wishes.ranges.get(range) else {
+            return false;
+        };
         let (start, end, linear) = (wish.start, wish.end, wish.linear);
-        let Some(peer) = self.peers.get(&id) else { return false };
+        let Some(peer) = self.peers.get(&id) else {
+            return false;
+        };
         let mut end = end.unwrap_or(length).min(peer.remote_length()).min(length);
         if start >= end {
             return false;
@@ -204,7 +220,11 @@ impl Replicator {
                 return false;
             }
         }
-        let from = if linear { start } else { peer.cursor.clamp(start, end) };
+        let from = if linear {
+            start
+        } else {
+            peer.cursor.clamp(start, end)
+        };
         let found = Bits::next_wanted(&peer.has, &self.local, &self.busy, from..end)
             .or_else(|| Bits::next_wanted(&peer.has, &self.local, &self.busy, start..from));
         let Some(block) = found else {
@@ -255,8 +275,14 @@ impl Replicator {
             ..
         } = self.wishes.seeks[at];
         let blocks = blocks.clone();
-        let Some(peer) = self.peers.get(&id) else { return false };
-        let Some(block) = peer.has.next_set(blocks.start).filter(|block| blocks.contains(block)) else {
+        let Some(peer) = self.peers.get(&id) else {
+            return false;
+        };
+        let Some(block) = peer
+            .has
+            .next_set(blocks.start)
+            .filter(|block| blocks.contains(block))
+        else {
             self.want(id, blocks.start, now);
             return false;
         };
@@ -289,7 +315,9 @@ impl Replicator {
 
     /// Asks for the signed tree of a newer fork.
     pub(super) fn ask_for_fork(&mut self, id: PeerId, now: Instant) {
-        let Some(sync) = self.peers.get(&id).and_then(|peer| peer.sync) else { return };
+        let Some(sync) = self.peers.get(&id).and_then(|peer| peer.sync) else {
+            return;
+        };
         let known = self.fork.as_ref().is_some_and(|fork| fork.fork >= sync.fork);
         let asked = self
             .requests
@@ -316,7 +344,11 @@ impl Replicator {
             return false;
         };
         let blocks = want.blocks.start..want.blocks.end.min(peer.remote_length());
-        let Some(block) = peer.has.next_set(blocks.start).filter(|block| blocks.contains(block)) else {
+        let Some(block) = peer
+            .has
+            .next_set(blocks.start)
+            .filter(|block| blocks.contains(block))
+        else {
             self.want(id, blocks.start, now);
             return false;
         };
@@ -346,14 +378,22 @@ impl Replicator {
         let mut slow: Vec<_> = slow.collect();
         slow.sort_unstable();
         for (_, block) in slow {
-            let asked = self.attempts.get(&block).map(|all| all.requests.clone()).unwrap_or_default();
+            let asked = self
+                .attempts
+                .get(&block)
+                .map(|all| all.requests.clone())
+                .unwrap_or_default();
             if asked.len() >= MOST_ASKED_FOR_ONE {
                 continue;
             }
             let askable = |id: &PeerId| {
                 let peer = self.peers.get(id);
-                let asked = asked.iter().any(|request| self.requests.get(request).is_some_and(|f| f.peer == *id));
-                !asked && peer.is_some_and(|peer| peer.may_repeat() && peer.has.get(block)) && self.fits(*id, block)
+                let asked = asked
+                    .iter()
+                    .any(|request| self.requests.get(request).is_some_and(|f| f.peer == *id));
+                !asked
+                    && peer.is_some_and(|peer| peer.may_repeat() && peer.has.get(block))
+                    && self.fits(*id, block)
             };
             if let Some(id) = self.ids().into_iter().find(askable) {
                 self.ask_block(id, block, Priority::HIGH, now);

@@ -75,6 +75,7 @@ impl Replicator {
                     peer.gave_nothing(now);
                 }
             }
+            End::Unstored => {}
             End::Refused(fault) => self.act(done.peer, Action::Drop(fault)),
             End::Fork { fork, want } => {
                 let newer = self.fork.as_ref().is_none_or(|known| known.fork <= fork);

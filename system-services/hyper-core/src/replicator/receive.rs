@@ -131,14 +131,18 @@ impl Replicator {
         if bitfield.start >= MAX_BLOCKS || !bitfield.start.is_multiple_of(32) {
             return;
         }
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         peer.has.put_words(bitfield.start, &bitfield.words);
         self.fill(id, now);
     }
 
     fn on_range(&mut self, id: PeerId, range: Range, now: Instant) {
         let blocks = range.start..range.start.saturating_add(range.length).min(MAX_BLOCKS);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         peer.has.set(blocks, !range.drop);
         if !range.drop {
             self.fill(id, now);
@@ -147,7 +151,10 @@ impl Replicator {
 
     fn on_data(&mut self, id: PeerId, data: Data, now: Instant) -> Result<(), Fault> {
         // What was taken back, or what nobody asked for: conflicts and pushes.
-        let known = self.requests.get(&data.request).is_some_and(|flying| flying.peer == id);
+        let known = self
+            .requests
+            .get(&data.request)
+            .is_some_and(|flying| flying.peer == id);
         if !known {
             return Ok(());
         }
@@ -187,11 +194,16 @@ impl Replicator {
     }
 
     fn on_no_data(&mut self, id: PeerId, nothing: NoData, now: Instant) {
-        let known = self.requests.get(&nothing.request).is_some_and(|flying| flying.peer == id);
+        let known = self
+            .requests
+            .get(&nothing.request)
+            .is_some_and(|flying| flying.peer == id);
         if !known {
             return;
         }
-        let Some(flying) = self.answered(nothing.request, now) else { return };
+        let Some(flying) = self.answered(nothing.request, now) else {
+            return;
+        };
         if nothing.reason == NoDataReason::INVALID_REQUEST
             && let Some(peer) = self.peers.get_mut(&id)
         {
@@ -204,7 +216,11 @@ impl Replicator {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.gave_nothing(now);
             if let Some(block) = flying.request.block.or(flying.request.hash) {
-                let block = if flying.request.block.is_some() { block.index } else { block.index / 2 };
+                let block = if flying.request.block.is_some() {
+                    block.index
+                } else {
+                    block.index / 2
+                };
                 peer.has.set(block..block + 1, false);
             }
             peer.refused_upgrade |= flying.request.upgrade.is_some();
@@ -232,8 +248,9 @@ impl Replicator {
     }
 
     /// Such work is done, or given up.
-    pub(crate) fn work_left(&mut self, bytes: usize) {
+    pub(crate) fn work_left(&mut self, bytes: usize, now: Instant) {
         self.work_bytes = self.work_bytes.saturating_sub(bytes);
+        self.fill_all(now);
     }
 }
 

@@ -89,6 +89,8 @@ pub(crate) enum End {
     Stored,
     /// It holds no longer, through no fault of the peer: ask again.
     Stale,
+    /// The store failed.
+    Unstored,
     /// The peer lies.
     Refused(Fault),
     /// More is to be asked for before the core can move to this fork.

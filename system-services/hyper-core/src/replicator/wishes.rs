@@ -161,7 +161,10 @@ impl Replicator {
         }
         let others = self.attempts.get(&block).map(|all| all.requests.clone());
         for request in others.unwrap_or_default() {
-            let upgrades = self.requests.get(&request).is_some_and(|flying| flying.request.upgrade.is_some());
+            let upgrades = self
+                .requests
+                .get(&request)
+                .is_some_and(|flying| flying.request.upgrade.is_some());
             if !upgrades {
                 self.take_back(request);
             }

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::SessionError;
-use crate::live::Live;
+use crate::live::{Live, Waiting};
+use crate::store::StoreError;
 
 /// Which blocks to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,29 +43,32 @@ impl From<Range<u64>> for DownloadRange {
 }
 
 /// Blocks that are being fetched, as long as this lives.
-pub struct Download {
-    live: Arc<Live>,
-    range: DownloadRange,
+pub struct Download(Wish);
+
+enum Wish {
+    Waiting(Waiting),
+    Done,
+    Failed(Option<StoreError>),
 }
 
 impl Download {
-    pub(super) fn new(live: Arc<Live>, range: DownloadRange) -> Self {
-        Self { live, range }
+    pub(super) fn new(live: &Arc<Live>, range: DownloadRange) -> Self {
+        Self(match live.wait_for_range(range.start, range.end, range.linear) {
+            Ok(waiting) => Wish::Waiting(waiting),
+            Err(error) => Wish::Failed(Some(error)),
+        })
     }
 
-    /// Waits until all blocks are stored; for a range without an end, as long as this lives.
+    /// Waits until all blocks are stored; of a range without an end, as long as this lives.
     pub async fn done(&mut self) -> Result<(), SessionError> {
-        let mut changes = self.live.changes();
-        loop {
-            changes.borrow_and_update();
-            if let Some(end) = self.range.end {
-                let snapshot = self.live.core().snapshot()?;
-                let whole = end.min(snapshot.tree().length()) == end;
-                if self.range.start >= end || (whole && snapshot.next_missing(self.range.start)? >= end) {
-                    return Ok(());
-                }
+        match &mut self.0 {
+            Wish::Waiting(waiting) => {
+                waiting.answer().await.ok_or(SessionError::Interrupted)?;
+                self.0 = Wish::Done;
+                Ok(())
             }
-            changes.changed().await.map_err(|_| SessionError::Interrupted)?;
+            Wish::Done => Ok(()),
+            Wish::Failed(error) => Err(error.take().map_or(SessionError::Interrupted, Into::into)),
         }
     }
 }

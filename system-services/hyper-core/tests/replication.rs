@@ -1,0 +1,170 @@
+//! Cores of this process replicate with each other.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::time::Duration;
+
+use hyper_core::core::CoreOptions;
+use hyper_core::crypto::KeyPair;
+use hyper_core::link::Link;
+use hyper_core::merkle::Seek;
+use hyper_core::replicate::Replication;
+use hyper_core::session::{DownloadRange, Session};
+use hyper_core::store::Store;
+
+/// A peer with one core.
+struct Node {
+    replication: Replication,
+    session: Session,
+}
+
+impl Node {
+    fn new(options: CoreOptions) -> Self {
+        let store = Store::in_memory().unwrap();
+        let session = Session::new(store.core(options).unwrap()).unwrap();
+        let replication = Replication::default();
+        replication.add(&session);
+        Self { replication, session }
+    }
+
+    fn writer() -> Self {
+        Self::new(CoreOptions::from_key_pair(KeyPair::from_seed(&[7; 32])))
+    }
+
+    fn reader_of(&self) -> Self {
+        Self::new(CoreOptions::from_key(*self.session.key()))
+    }
+
+    fn connect(&self, other: &Self) {
+        let (a, b) = Link::pair();
+        self.replication.attach(a);
+        other.replication.attach(b);
+    }
+}
+
+fn blocks(range: std::ops::Range<u64>) -> Vec<String> {
+    range.map(|number| format!("block {number}")).collect()
+}
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), what).await.unwrap()
+}
+
+async fn until(session: &Session, length: u64) {
+    let mut changes = session.changes();
+    within(changes.wait_for(|state| state.length >= length))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn everything_is_downloaded_and_what_is_appended_later_too() {
+    let writer = Node::writer();
+    writer.session.append(&blocks(0..1000)).await.unwrap();
+    let reader = writer.reader_of();
+    reader.connect(&writer);
+    until(&reader.session, 1000).await;
+    let mut all = reader.session.download(DownloadRange::from(0..1005));
+    let later = reader.session.clone();
+    let waiting = tokio::spawn(async move { later.get(1002).await });
+    writer.session.append(&blocks(1000..1005)).await.unwrap();
+    assert_eq!(within(waiting).await.unwrap().unwrap(), b"block 1002");
+    within(all.done()).await.unwrap();
+    let info = reader.session.info().unwrap();
+    assert_eq!(info.contiguous_length, 1005);
+    assert_eq!(info.tree_hash, writer.session.info().unwrap().tree_hash);
+}
+
+#[tokio::test]
+async fn single_blocks_come_without_the_others() {
+    let writer = Node::writer();
+    writer.session.append(&blocks(0..500)).await.unwrap();
+    let reader = writer.reader_of();
+    writer.connect(&reader);
+    let mut tasks = Vec::new();
+    for block in [3, 499, 77, 250] {
+        let session = reader.session.clone();
+        tasks.push(tokio::spawn(
+            async move { (block, session.get(block).await.unwrap()) },
+        ));
+    }
+    for task in tasks {
+        let (block, value) = within(task).await.unwrap();
+        assert_eq!(value, format!("block {block}").into_bytes());
+    }
+    assert!(!reader.session.has(100).unwrap());
+}
+
+#[tokio::test]
+async fn an_update_says_whether_the_core_grew() {
+    let writer = Node::writer();
+    writer.session.append(&blocks(0..3)).await.unwrap();
+    let reader = writer.reader_of();
+    assert!(!within(reader.session.update(true)).await.unwrap());
+    reader.connect(&writer);
+    tokio::task::yield_now().await;
+    within(reader.session.update(true)).await.unwrap();
+    assert_eq!(reader.session.length(), 3);
+    assert!(!within(reader.session.update(true)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_byte_is_found_without_the_blocks_before_it() {
+    let writer = Node::writer();
+    writer.session.append(&vec!["0123456789"; 1000]).await.unwrap();
+    let reader = writer.reader_of();
+    reader.connect(&writer);
+    until(&reader.session, 1000).await;
+    let found = within(reader.session.seek(5678)).await.unwrap();
+    assert_eq!(
+        found,
+        Seek::Block {
+            block: 567,
+            offset: 8
+        }
+    );
+    assert!(!reader.session.has(567).unwrap());
+}
+
+#[tokio::test]
+async fn a_truncation_is_followed_and_the_new_fork_is_read() {
+    let writer = Node::writer();
+    writer.session.append(&blocks(0..20)).await.unwrap();
+    let reader = writer.reader_of();
+    reader.connect(&writer);
+    until(&reader.session, 20).await;
+    within(reader.session.download(DownloadRange::from(0..20)).done())
+        .await
+        .unwrap();
+    writer.session.truncate(7, None).await.unwrap();
+    writer.session.append(&["other", "blocks"]).await.unwrap();
+    let mut changes = reader.session.changes();
+    within(changes.wait_for(|state| (state.fork, state.length) == (1, 9)))
+        .await
+        .unwrap();
+    assert_eq!(within(reader.session.get(8)).await.unwrap(), b"blocks");
+    assert_eq!(reader.session.get(6).await.unwrap(), b"block 6");
+    let fresh = writer.reader_of();
+    fresh.connect(&writer);
+    assert_eq!(within(fresh.session.get(7)).await.unwrap(), b"other");
+}
+
+#[tokio::test]
+async fn a_reader_gives_what_it_has_to_others_who_take_the_rest_elsewhere() {
+    let writer = Node::writer();
+    writer.session.append(&blocks(0..300)).await.unwrap();
+    let (first, second) = (writer.reader_of(), writer.reader_of());
+    first.connect(&writer);
+    until(&first.session, 300).await;
+    within(first.session.download(DownloadRange::from(100..300)).done())
+        .await
+        .unwrap();
+    writer.session.clear(100..200).await.unwrap();
+    second.connect(&writer);
+    second.connect(&first);
+    until(&second.session, 300).await;
+    within(second.session.download(DownloadRange::from(0..300)).done())
+        .await
+        .unwrap();
+    assert_eq!(second.session.info().unwrap().contiguous_length, 300);
+}
