@@ -13,10 +13,15 @@ pub use keys::PrimaryKey;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
+
 use self::registry::Registry;
 use crate::core::CoreOptions;
 use crate::crypto::{self, Hash, KeyPair};
 use crate::key;
+use crate::link::Link;
+use crate::live::Live;
+use crate::replicate::{LinkError, Replication};
 use crate::session::Session;
 use crate::store::Store;
 
@@ -37,7 +42,8 @@ pub struct Corestore {
 struct Shared {
     store: Store,
     primary_key: PrimaryKey,
-    open: Registry,
+    open: Arc<Registry>,
+    replication: Replication,
 }
 
 impl Corestore {
@@ -73,10 +79,13 @@ impl Corestore {
     }
 
     fn new(store: Store, primary_key: PrimaryKey) -> Self {
+        let open = Arc::new(Registry::default());
+        let replication = replication(store.clone(), Arc::clone(&open));
         let shared = Shared {
             store,
             primary_key,
-            open: Registry::default(),
+            open,
+            replication,
         };
         Self {
             shared: Arc::new(shared),
@@ -154,18 +163,29 @@ impl Corestore {
     pub fn get(&self, options: CoreOptions) -> Result<Session, CorestoreError> {
         let discovery_key = crypto::discovery_key(options.core_key());
         let core = self.shared.store.core(options)?;
-        Ok(Session::of(self.shared.open.open(&discovery_key, core)?))
+        Ok(self.session(self.shared.open.open(&discovery_key, core)?))
     }
 
     /// The core with this discovery key, if the store has it.
     pub fn get_by_discovery_key(&self, discovery_key: &Hash) -> Result<Option<Session>, CorestoreError> {
         if let Some(live) = self.shared.open.get(discovery_key) {
-            return Ok(Some(Session::of(live)));
+            return Ok(Some(self.session(live)));
         }
         let Some(core) = self.shared.store.core_by_discovery_key(discovery_key)? else {
             return Ok(None);
         };
-        Ok(Some(Session::of(self.shared.open.open(discovery_key, core)?)))
+        Ok(Some(self.session(self.shared.open.open(discovery_key, core)?)))
+    }
+
+    fn session(&self, live: Arc<Live>) -> Session {
+        self.shared.replication.add_live(&live);
+        Session::of(live)
+    }
+
+    /// Replicates over a connection until it ends: the cores that are open, and those that the peer asks for. Must run within a
+    /// runtime. The task says why it ended if the peer is to blame.
+    pub fn replicate(&self, link: Link) -> JoinHandle<Result<(), LinkError>> {
+        self.shared.replication.attach(link)
     }
 
     /// Whether the store has the core with this key.
@@ -205,6 +225,17 @@ impl Corestore {
     pub fn open_cores(&self) -> usize {
         self.shared.open.count()
     }
+}
+
+/// Cores that peers ask for are opened for them.
+fn replication(store: Store, open: Arc<Registry>) -> Replication {
+    Replication::with_store(move |discovery_key| {
+        if let Some(live) = open.get(discovery_key) {
+            return Ok(Some(live));
+        }
+        let core = store.core_by_discovery_key(discovery_key)?;
+        core.map(|core| open.open(discovery_key, core)).transpose()
+    })
 }
 
 /// How the store names a core: the namespace keeps equal names apart.

@@ -432,11 +432,6 @@ impl Live {
             self.settle(&mut shared, &mut HashMap::new());
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn peers(&self) -> usize {
-        lock(&self.shared).replicator.peers()
-    }
 }
 
 /// Where a core stands.

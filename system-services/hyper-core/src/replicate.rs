@@ -46,9 +46,17 @@ pub(crate) enum Wake {
 /// See [`Replication`].
 #[derive(Default)]
 pub(crate) struct Network {
-    known: Mutex<HashMap<Hash, Weak<Live>>>,
+    known: Mutex<Known>,
     find: Option<Box<Find>>,
     links: Mutex<Links>,
+}
+
+/// Open cores by discovery key; they are not held open by this.
+#[derive(Default)]
+struct Known {
+    cores: HashMap<Hash, Weak<Live>>,
+    /// At how many entries those of closed cores are looked for.
+    sweep_at: usize,
 }
 
 #[derive(Default)]
@@ -75,8 +83,13 @@ impl Replication {
 
     pub(crate) fn add_live(&self, live: &Arc<Live>) {
         let mut known = lock(&self.0.known);
-        known.retain(|_, live| live.strong_count() > 0);
-        known.insert(live.core().discovery_key(), Arc::downgrade(live));
+        if known.cores.len() >= known.sweep_at {
+            known.cores.retain(|_, live| live.strong_count() > 0);
+            known.sweep_at = 2 * known.cores.len() + 16;
+        }
+        known
+            .cores
+            .insert(live.core().discovery_key(), Arc::downgrade(live));
         drop(known);
         live.join(&self.0);
     }
@@ -95,7 +108,7 @@ impl Replication {
 impl Network {
     /// The core with this discovery key.
     fn find(&self, discovery_key: &Hash) -> Result<Option<Arc<Live>>, StoreError> {
-        if let Some(live) = lock(&self.known).get(discovery_key).and_then(Weak::upgrade) {
+        if let Some(live) = lock(&self.known).cores.get(discovery_key).and_then(Weak::upgrade) {
             return Ok(Some(live));
         }
         self.find.as_ref().map_or(Ok(None), |find| find(discovery_key))
@@ -103,7 +116,11 @@ impl Network {
 
     /// Cores that are wanted here.
     fn wanted(&self) -> Vec<Arc<Live>> {
-        let known: Vec<_> = lock(&self.known).values().filter_map(Weak::upgrade).collect();
+        let known: Vec<_> = lock(&self.known)
+            .cores
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
         known.into_iter().filter(|live| live.wants_peers()).collect()
     }
 

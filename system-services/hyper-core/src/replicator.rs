@@ -188,10 +188,6 @@ impl Replicator {
         idle && self.downloading
     }
 
-    pub(crate) fn peers(&self) -> usize {
-        self.peers.len()
-    }
-
     /// Peers for whom there is something to do.
     pub(crate) fn take_ready(&mut self) -> Vec<PeerId> {
         std::mem::take(&mut self.ready)

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use hyper_core::core::CoreOptions;
+use hyper_core::corestore::Corestore;
 use hyper_core::crypto::KeyPair;
 use hyper_core::link::Link;
 use hyper_core::merkle::Seek;
@@ -167,4 +168,24 @@ async fn a_reader_gives_what_it_has_to_others_who_take_the_rest_elsewhere() {
         .await
         .unwrap();
     assert_eq!(second.session.info().unwrap().contiguous_length, 300);
+}
+
+#[tokio::test]
+async fn a_corestore_gives_a_core_that_only_a_peer_asks_for() {
+    let (here, there) = (Corestore::in_memory().unwrap(), Corestore::in_memory().unwrap());
+    let key = {
+        let session = here.get_by_name("a").unwrap();
+        session.append(&["hello"]).await.unwrap();
+        *session.key()
+    };
+    let (a, b) = Link::pair();
+    here.replicate(a);
+    there.replicate(b);
+    tokio::task::yield_now().await;
+    let session = there.get_by_key(&key).unwrap();
+    assert_eq!(within(session.get(0)).await.unwrap(), b"hello");
+    let opened_later = there.get_by_name("b").unwrap();
+    opened_later.append(&["more"]).await.unwrap();
+    let copy = here.get_by_key(opened_later.key()).unwrap();
+    assert_eq!(within(copy.get(0)).await.unwrap(), b"more");
 }
