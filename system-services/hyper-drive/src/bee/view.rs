@@ -1,0 +1,189 @@
+//! A bee as it was at one moment: reading its tree.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper_core::session::{GetOptions, Session, SessionError};
+
+use super::block::{Block, BlockFault, Content, MAX_DEPTH, Pointer};
+use super::cache::Cache;
+use super::error::{BeeError, CoreKey, Step};
+
+/// One version of a bee, as blocks of a core that do not change.
+#[derive(Clone)]
+pub(super) struct View {
+    pub session: Session,
+    pub cache: Arc<Cache>,
+    pub fork: u64,
+    /// Blocks that belong to it, the header too; at least 1.
+    pub version: u64,
+    pub options: GetOptions,
+}
+
+/// A tree node, and where it is from.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub block: Arc<Block>,
+    pub content: Content,
+    /// Nodes above it.
+    pub depth: usize,
+}
+
+/// Where a key is in a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is this one of the node's keys.
+    Key(usize),
+    /// It would be below this child, or in a leaf before this key.
+    Below(usize),
+}
+
+impl Node {
+    pub(super) fn is_leaf(&self) -> bool {
+        self.content.children.is_empty()
+    }
+}
+
+impl View {
+    pub(super) fn core(&self) -> CoreKey {
+        CoreKey(*self.session.key())
+    }
+
+    pub(super) fn damaged(&self, seq: u64) -> impl FnOnce(BlockFault) -> BeeError {
+        let core = self.core();
+        move |fault| BeeError::Damaged { core, seq, fault }
+    }
+
+    pub(super) fn failed(&self, step: Step) -> impl FnOnce(SessionError) -> BeeError {
+        let core = self.core();
+        move |source| BeeError::Core { core, step, source }
+    }
+
+    /// A block, as its bytes.
+    pub(super) async fn bytes(&self, seq: u64) -> Result<Bytes, BeeError> {
+        let found = self.session.get_with(seq, self.options).await;
+        match found.map_err(self.failed(Step::Get(seq)))? {
+            Some(bytes) => Ok(bytes.into()),
+            None => Err(BeeError::NotStored {
+                core: self.core(),
+                seq,
+            }),
+        }
+    }
+
+    /// A block.
+    pub(super) async fn block(&self, seq: u64) -> Result<Arc<Block>, BeeError> {
+        if let Some(block) = self.cache.get(self.fork, seq) {
+            return Ok(block);
+        }
+        let block = Block::decode(seq, self.bytes(seq).await?).map_err(self.damaged(seq))?;
+        let block = Arc::new(block);
+        self.cache.insert(self.fork, Arc::clone(&block));
+        Ok(block)
+    }
+
+    /// The root, `None` before the first entry.
+    pub(super) async fn root(&self) -> Result<Option<Node>, BeeError> {
+        if self.version < 2 {
+            return Ok(None);
+        }
+        let pointer = Pointer {
+            seq: self.version - 1,
+            offset: 0,
+        };
+        self.node(pointer, 0).await.map(Some)
+    }
+
+    /// A node below `depth` others.
+    pub(super) async fn node(&self, pointer: Pointer, depth: usize) -> Result<Node, BeeError> {
+        let block = self.block(pointer.seq).await?;
+        self.node_of(block, pointer.offset, depth)
+    }
+
+    fn node_of(&self, block: Arc<Block>, offset: u64, depth: usize) -> Result<Node, BeeError> {
+        if depth >= MAX_DEPTH {
+            return Err(self.damaged(block.seq)(BlockFault::TooDeep));
+        }
+        let content = block.content(offset).map_err(self.damaged(block.seq))?;
+        if depth > 0 && content.keys.is_empty() {
+            return Err(self.damaged(block.seq)(BlockFault::NoKeys(offset)));
+        }
+        Ok(Node {
+            block,
+            content,
+            depth,
+        })
+    }
+
+    /// A node's child.
+    pub(super) async fn child(&self, node: &Node, child: usize) -> Result<Node, BeeError> {
+        let pointer = node.content.children[child];
+        if pointer.seq == node.block.seq {
+            return self.node_of(Arc::clone(&node.block), pointer.offset, node.depth + 1);
+        }
+        self.node(pointer, node.depth + 1).await
+    }
+
+    /// The block of a node's key.
+    pub(super) async fn key_block(&self, node: &Node, key: usize) -> Result<Arc<Block>, BeeError> {
+        let seq = node.content.keys[key];
+        if seq == node.block.seq {
+            return Ok(Arc::clone(&node.block));
+        }
+        self.block(seq).await
+    }
+
+    /// Looks for a key in a node.
+    pub(super) async fn search(&self, node: &Node, key: &[u8]) -> Result<Place, BeeError> {
+        let (mut start, mut end) = (0, node.content.keys.len());
+        while start < end {
+            let middle = (start + end) / 2;
+            match key.cmp(&self.key_block(node, middle).await?.key) {
+                Ordering::Equal => return Ok(Place::Key(middle)),
+                Ordering::Less => end = middle,
+                Ordering::Greater => start = middle + 1,
+            }
+        }
+        Ok(Place::Below(start))
+    }
+
+    /// The block that holds a key's value.
+    pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Arc<Block>>, BeeError> {
+        let Some(mut node) = self.root().await? else {
+            return Ok(None);
+        };
+        loop {
+            // The last change of a key wrote the nodes on its way: there is no newer one below. Spares a remote bee round trips.
+            if node.block.key == key {
+                let deleted = node.block.is_deletion().map_err(self.damaged(node.block.seq))?;
+                return Ok((!deleted).then_some(node.block));
+            }
+            node = match self.search(&node, key).await? {
+                Place::Key(place) => return self.key_block(&node, place).await.map(Some),
+                Place::Below(_) if node.is_leaf() => return Ok(None),
+                Place::Below(child) => self.child(&node, child).await?,
+            };
+        }
+    }
+
+    /// Whether the way to a key leads through a block.
+    pub(super) async fn leads_through(&self, key: &[u8], seq: u64) -> Result<bool, BeeError> {
+        let Some(mut node) = self.root().await? else {
+            return Ok(false);
+        };
+        loop {
+            if node.block.seq == seq {
+                return Ok(true);
+            }
+            if node.block.key == key {
+                return Ok(false);
+            }
+            node = match self.search(&node, key).await? {
+                Place::Key(place) => return Ok(node.content.keys[place] == seq),
+                Place::Below(_) if node.is_leaf() => return Ok(false),
+                Place::Below(child) => self.child(&node, child).await?,
+            };
+        }
+    }
+}
