@@ -72,14 +72,17 @@ impl Batch {
         value: impl AsRef<[u8]>,
         condition: impl FnOnce(Option<&Entry>) -> bool + Send,
     ) -> Result<Option<u64>, BeeError> {
-        let prefix = self.bee.prefix.clone();
-        let mut condition = Some(condition);
-        let mut condition = |found: Option<&Found>| {
-            let entry = found.map(|found| Entry::of_draft(found, &prefix));
-            condition.take().is_some_and(|condition| condition(entry.as_ref()))
-        };
         let value = Bytes::copy_from_slice(value.as_ref());
-        self.change(key.as_ref(), Some(value), Some(&mut condition)).await
+        self.change_if(key.as_ref(), Some(value), condition).await
+    }
+
+    /// Puts a key that stands for nothing but itself, if the condition holds for what it stands for, if anything.
+    pub async fn put_without_value_if(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        condition: impl FnOnce(Option<&Entry>) -> bool + Send,
+    ) -> Result<Option<u64>, BeeError> {
+        self.change_if(key.as_ref(), None, condition).await
     }
 
     /// Removes a key. Says the block that this becomes, or nothing when there is no such key.
@@ -122,6 +125,23 @@ impl Batch {
             Some((guard, draft)) if draft.len() > 0 => self.bee.commit(guard, draft).await,
             _ => Ok(self.bee.version()),
         }
+    }
+
+    async fn change_if(
+        &mut self,
+        key: &[u8],
+        value: Option<Bytes>,
+        condition: impl FnOnce(Option<&Entry>) -> bool + Send,
+    ) -> Result<Option<u64>, BeeError> {
+        let prefix = self.bee.prefix.clone();
+        let mut condition = Some(condition);
+        let mut condition = |found: Option<&Found>| {
+            let entry = found.map(|found| Entry::of_draft(found, &prefix));
+            condition
+                .take()
+                .is_some_and(|condition| condition(entry.as_ref()))
+        };
+        self.change(key, value, Some(&mut condition)).await
     }
 
     async fn change(
@@ -213,7 +233,9 @@ impl Bee {
             step: Step::Append(start),
             source,
         };
-        let (length, guard) = work.await.map_err(|_| failed(hyper_core::session::SessionError::Interrupted))?;
+        let (length, guard) = work
+            .await
+            .map_err(|_| failed(hyper_core::session::SessionError::Interrupted))?;
         let length = length.map_err(failed)?;
         match length.checked_sub(start + added) {
             Some(0) => Ok((guard, length)),

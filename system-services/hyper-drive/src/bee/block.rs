@@ -163,7 +163,10 @@ impl Block {
                 children,
             });
         }
-        let named = content.keys.iter().chain(content.children.iter().map(|child| &child.seq));
+        let named = content
+            .keys
+            .iter()
+            .chain(content.children.iter().map(|child| &child.seq));
         match named.copied().find(|to| *to == 0 || *to > self.seq) {
             Some(to) => Err(BlockFault::WrongPointer { node: offset, to }),
             None => Ok(content),
@@ -227,7 +230,13 @@ impl Nodes<'_> {
         if !rest.is_empty() {
             return Err(BlockFault::Missing("place for the last child of a tree node"));
         }
-        Ok(pairs.iter().map(|[seq, offset]| Pointer { seq: *seq, offset: *offset }).collect())
+        Ok(pairs
+            .iter()
+            .map(|[seq, offset]| Pointer {
+                seq: *seq,
+                offset: *offset,
+            })
+            .collect())
     }
 }
 

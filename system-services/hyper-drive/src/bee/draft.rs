@@ -195,7 +195,9 @@ impl Draft {
     /// What a key of a node stands for.
     async fn found(&self, node: NodeId, place: usize) -> Result<Found, BeeError> {
         let seq = self.nodes[node].keys[place].seq;
-        let pending = seq.checked_sub(self.view.version).and_then(|i| usize::try_from(i).ok());
+        let pending = seq
+            .checked_sub(self.view.version)
+            .and_then(|i| usize::try_from(i).ok());
         if let Some(pending) = pending.and_then(|i| self.pending.get(i)) {
             return Ok(Found {
                 seq,
@@ -249,7 +251,10 @@ impl Draft {
         self.nodes[node].changed = false;
         for child in 0..self.nodes[node].children.len() {
             let link = self.nodes[node].children[child];
-            if self.links[link].node.is_some_and(|child| self.nodes[child].changed) {
+            if self.links[link]
+                .node
+                .is_some_and(|child| self.nodes[child].changed)
+            {
                 self.write(link, seq, written);
             }
         }

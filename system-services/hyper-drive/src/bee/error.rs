@@ -44,7 +44,9 @@ pub enum BeeError {
     #[error("the bee {0} cannot be written here: it is another's, or an old version of ours")]
     ReadOnly(CoreKey),
     /// Somebody else appended to the core meanwhile.
-    #[error("the core {core} of the bee got {extra} blocks from elsewhere during a write: truncate it to {length} blocks, and write it through one bee only")]
+    #[error(
+        "the core {core} of the bee got {extra} blocks from elsewhere during a write: truncate it to {length} blocks, and write it through one bee only"
+    )]
     Interleaved {
         /// The core.
         core: CoreKey,

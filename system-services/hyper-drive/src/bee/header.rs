@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::protobuf::{Malformed, Reader, put_bytes, put_field, number_bytes};
+use super::protobuf::{Malformed, Reader, number_bytes, put_bytes, put_field};
 
 /// What the first block says it is.
 const PROTOCOL: &[u8] = b"hyperbee";
@@ -59,7 +59,9 @@ impl Header {
         if let Some(metadata) = &self.metadata {
             let fields = [&metadata.content_feed, &metadata.user_data];
             let len = |field: &Option<Bytes>| {
-                field.as_ref().map_or(0, |bytes| 1 + number_bytes(bytes.len() as u64) + bytes.len())
+                field
+                    .as_ref()
+                    .map_or(0, |bytes| 1 + number_bytes(bytes.len() as u64) + bytes.len())
             };
             put_field(&mut out, 2, fields.into_iter().map(len).sum());
             for (number, field) in (1..).zip(fields) {

@@ -68,9 +68,11 @@ impl<'a> Reader<'a> {
         Err(self.malformed("a number is cut off"))
     }
 
-    fn skip(&mut self, bytes: u64) -> Result<Range<usize>, Malformed> {
+    fn take(&mut self, bytes: u64) -> Result<Range<usize>, Malformed> {
         let start = self.at;
-        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= self.end - start);
+        let bytes = usize::try_from(bytes)
+            .ok()
+            .filter(|bytes| *bytes <= self.end - start);
         let bytes = bytes.ok_or_else(|| self.malformed("a field is longer than what holds it"))?;
         self.at += bytes;
         Ok(start..self.at)
@@ -80,16 +82,20 @@ impl<'a> Reader<'a> {
     pub(super) fn field(&mut self) -> Result<Option<Field>, Malformed> {
         let cut_off = |reader: &Self| reader.malformed("a field is cut off");
         while let Some(tag) = self.number()? {
-            match tag & 7 {
-                0 => drop(self.number()?.ok_or_else(|| cut_off(self))?),
-                1 => drop(self.skip(8)?),
+            let bytes = match tag & 7 {
+                0 => {
+                    self.number()?.ok_or_else(|| cut_off(self))?;
+                    0
+                }
+                1 => 8,
                 2 => {
                     let len = self.number()?.ok_or_else(|| cut_off(self))?;
-                    return Ok(Some((tag >> 3, self.skip(len)?)));
+                    return Ok(Some((tag >> 3, self.take(len)?)));
                 }
-                5 => drop(self.skip(4)?),
+                5 => 4,
                 _ => return Err(self.malformed("a field has a type that is not in use")),
-            }
+            };
+            self.take(bytes)?;
         }
         Ok(None)
     }

@@ -222,7 +222,11 @@ impl Entries {
     }
 
     fn give(&mut self, block: Arc<Block>) -> Result<Option<Entry>, BeeError> {
-        let forward = if self.reverse { Ordering::Less } else { Ordering::Greater };
+        let forward = if self.reverse {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        };
         if let Some(last) = &self.last
             && block.key.cmp(&last.key) != forward
         {
@@ -249,7 +253,11 @@ impl Entries {
         let Some(mut node) = self.view.root().await? else {
             return Ok(stack);
         };
-        let bound = if self.reverse { &self.range.end } else { &self.range.start };
+        let bound = if self.reverse {
+            &self.range.end
+        } else {
+            &self.range.start
+        };
         let (key, included) = match bound {
             Bound::Unbounded => return Ok(vec![Frame::new(node, self.reverse)]),
             Bound::Included(key) => (key, true),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use hyper_core::session::GetOptions;
 
+use super::Bee;
 use super::block::Block;
 use super::error::{BeeError, Step};
 use super::view::View;
-use super::Bee;
 
 impl Bee {
     /// Clears those stored blocks that the bee's version does not need, and says how many. Older versions cannot be read whole then.

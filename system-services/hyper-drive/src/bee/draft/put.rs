@@ -37,7 +37,10 @@ impl Draft {
             self.nodes[node].changed |= !is_leaf;
             let child = match self.search(node, &key).await? {
                 Place::Key(place) => {
-                    if !self.is_wanted(Some((node, place)), value.as_ref(), &mut options).await? {
+                    if !self
+                        .is_wanted(Some((node, place)), value.as_ref(), &mut options)
+                        .await?
+                    {
                         return Ok(None);
                     }
                     self.nodes[node].keys[place] = target;
