@@ -9,14 +9,18 @@ pub mod holepunch;
 pub mod messages;
 pub mod nat;
 mod options;
+pub mod records;
 pub mod relay;
 pub mod router;
 pub mod rpc;
 mod socket;
 
 pub use driver::Probe;
-pub use handle::{BindError, Dht, ExtraSocket, QueryError, QueryStream};
+pub use handle::{BindError, Dht, ExtraSocket, NotStored, QueryError, QueryStream};
 pub use options::{BootstrapNode, DEFAULT_PORT, DhtOptions, InvalidBootstrapNode, public_bootstrap};
+pub use records::{
+    AnnounceOptions, Announcer, Forward, FoundPeer, LookupReply, MutableValue, PeerRecord, Relay, Replies,
+};
 pub use rpc::address::{NodeId, Target, node_id};
 pub use rpc::command::Command;
 pub use rpc::message::Token;

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use super::records::Storage;
 use super::rpc::command::Command;
 use super::rpc::node::{
     Answer, ERROR_UNKNOWN_COMMAND, Event, Incoming, Node, NodeState, QueryId, RequestError, RequestId,
@@ -42,6 +43,7 @@ pub(super) struct Shared {
 
 pub(super) struct State {
     pub(super) node: Node,
+    pub(super) storage: Storage,
     responses: HashMap<RequestId, oneshot::Sender<Result<Reply, RequestError>>>,
     queries: HashMap<QueryId, QueryWaiter>,
     sockets: HashMap<SocketId, OpenSocket>,
@@ -74,11 +76,12 @@ pub(super) fn now() -> Instant {
 }
 
 impl Shared {
-    pub(super) fn new(node: Node) -> Arc<Self> {
+    pub(super) fn new(node: Node, storage: Storage) -> Arc<Self> {
         let timer_due = node.poll_timeout();
         let watched = watch::Sender::new(node.state());
         let state = State {
             node,
+            storage,
             responses: HashMap::new(),
             queries: HashMap::new(),
             sockets: HashMap::new(),
@@ -227,13 +230,24 @@ impl State {
     }
 
     fn serve(&mut self, incoming: Incoming) {
-        match (incoming.command, &self.peer_requests) {
-            (Command::PeerHandshake | Command::PeerHolepunch, Some(peers)) => {
-                if peers.try_send(incoming).is_err() {
-                    tracing::trace!("request for a connection dropped: too many");
-                }
+        if let (Command::PeerHandshake | Command::PeerHolepunch, Some(peers)) =
+            (incoming.command, &self.peer_requests)
+        {
+            if peers.try_send(incoming).is_err() {
+                tracing::trace!("request for a connection dropped: too many");
             }
-            _ => self.node.respond(&incoming, Answer::error(ERROR_UNKNOWN_COMMAND)),
+            return;
+        }
+        let is_known = !matches!(incoming.command, Command::Unknown(_));
+        let answer = match self.node.state().id {
+            Some(id) if is_known => {
+                let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.storage.answer(&incoming, id, now(), since_1970)
+            }
+            _ => Some(Answer::error(ERROR_UNKNOWN_COMMAND)),
+        };
+        if let Some(answer) = answer {
+            self.node.respond(&incoming, answer);
         }
     }
 }
@@ -249,6 +263,7 @@ async fn run_timer(shared: Weak<Shared>, earlier: Arc<Notify>) {
         let Some(strong) = shared.upgrade() else { return };
         strong.with(|state, now| {
             state.node.handle_timeout(now);
+            state.storage.age(now);
             // The next time is set by what comes out of it.
             state.timer_due = state.node.poll_timeout();
         });

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Probe, Shared, now, probe_channel};
 use super::options::DhtOptions;
+use super::records::Storage;
 use super::rpc::address::Target;
 use super::rpc::command::Command;
 use super::rpc::message::Token;
@@ -53,7 +54,23 @@ pub enum QueryError {
         nodes: usize,
         /// What the last one said.
         #[source]
-        last: Option<RequestError>,
+        last: Option<NotStored>,
+    },
+}
+
+/// Why a node did not store something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotStored {
+    /// There is no response.
+    #[error(transparent)]
+    Failed(#[from] RequestError),
+    /// It said no.
+    #[error("DHT node {node} refuses it with error {code}")]
+    Refused {
+        /// The node.
+        node: SocketAddrV4,
+        /// dht-rpc's or HyperDHT's number of the error.
+        code: u64,
     },
 }
 
@@ -100,8 +117,10 @@ impl Dht {
                 .map(|address| SocketAddrV4::new(*address.ip(), port)),
             ..NodeConfig::default()
         };
-        let node = Node::new(config, &secrets, u64::from_le_bytes(seed), now());
-        let shared = Shared::new(node);
+        let seed = u64::from_le_bytes(seed);
+        let node = Node::new(config, &secrets, seed, now());
+        let storage = Storage::new(!seed, now());
+        let shared = Shared::new(node, storage);
         shared.add_socket(Some(SocketId::CLIENT), client, None);
         shared.add_socket(Some(SocketId::SERVER), server, None);
         shared.with(|state, now| state.node.start(port, now));
@@ -254,8 +273,12 @@ impl Dht {
         let mut last = None;
         while let Some(done) = tasks.join_next().await {
             match done {
-                Ok(Ok(reply)) => stored.push(reply),
-                Ok(Err(error)) => last = Some(error),
+                Ok(Ok(reply)) if reply.error == 0 => stored.push(reply),
+                Ok(Ok(reply)) => {
+                    let (node, code) = (reply.from, reply.error);
+                    last = Some(NotStored::Refused { node, code });
+                }
+                Ok(Err(error)) => last = Some(error.into()),
                 Err(_) => {}
             }
         }
@@ -301,6 +324,10 @@ impl Dht {
             id,
             probes,
         })
+    }
+
+    pub(super) fn with_storage<T>(&self, act: impl FnOnce(&mut Storage) -> T) -> T {
+        act(&mut self.shared.lock().storage)
     }
 
     /// Stops until [`resume`](Self::resume): requests fail, nobody is answered.

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use hyper_core::crypto::KeyPair;
+
 use super::rpc::address::compare;
 use super::*;
 
@@ -69,11 +71,7 @@ async fn thirty_nodes_find_each_other() {
 async fn an_unknown_command_is_answered_with_its_error_and_nodes() {
     let nodes = within(10, testnet(4)).await;
     let guest = within(5, guest(&nodes)).await;
-    for command in [
-        Command::Unknown(99),
-        Command::UnknownInternal(99),
-        Command::Plugin,
-    ] {
+    for command in [Command::Unknown(99), Command::UnknownInternal(99)] {
         let mut outgoing = Outgoing::new(nodes[1].local_address(), command);
         outgoing.target = Some([7; 32]);
         let reply = within(5, guest.request(outgoing)).await.unwrap();
@@ -98,4 +96,101 @@ async fn who_does_not_answer_is_given_up() {
     let mut buffer = [0; 100];
     let datagrams = std::iter::from_fn(|| silent.recv(&mut buffer).ok()).count();
     assert_eq!(datagrams, 4, "sent again three times");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_found_by_others() {
+    let nodes = within(10, testnet(8)).await;
+    let (writer, reader) = (within(5, guest(&nodes)).await, within(5, guest(&nodes)).await);
+    let hash = within(5, writer.immutable_put(b"value")).await.unwrap();
+    let value = within(5, reader.immutable_get(hash)).await;
+    assert_eq!(value.as_deref(), Some(&b"value"[..]));
+    assert_eq!(within(5, reader.immutable_get([1; 32])).await, None);
+
+    let owner = KeyPair::from_seed(&[1; 32]);
+    within(5, writer.mutable_put(&owner, b"one", 1)).await.unwrap();
+    within(5, writer.mutable_put(&owner, b"two", 2)).await.unwrap();
+    let error = within(5, writer.mutable_put(&owner, b"old", 1))
+        .await
+        .unwrap_err();
+    let QueryError::NobodyStored {
+        last: Some(NotStored::Refused { code, .. }),
+        ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(code, records::ERROR_SEQ_TOO_LOW);
+    let found = within(5, reader.mutable_get(&owner.public_key(), 0))
+        .await
+        .unwrap();
+    assert_eq!((found.seq, &found.value[..]), (2, &b"two"[..]));
+    assert_eq!(within(5, reader.mutable_get(&owner.public_key(), 3)).await, None);
+}
+
+#[tokio::test]
+async fn who_announces_is_found_until_it_takes_it_back() {
+    let nodes = within(10, testnet(8)).await;
+    let (peer, other) = (within(5, guest(&nodes)).await, within(5, guest(&nodes)).await);
+    let topic = [3; 32];
+    let key_pair = KeyPair::from_seed(&[2; 32]);
+    let relay = nodes[2].local_address();
+    let options = AnnounceOptions {
+        relay_addresses: vec![relay],
+        ..AnnounceOptions::default()
+    };
+    within(5, peer.announce(topic, &key_pair, &options))
+        .await
+        .unwrap();
+    let reply = within(5, other.lookup(topic).next()).await.unwrap();
+    assert_eq!(reply.peers[0].public_key, key_pair.public_key());
+    assert_eq!(reply.peers[0].relay_addresses, [relay]);
+    within(5, peer.unannounce(topic, &key_pair)).await;
+    assert_eq!(within(5, other.lookup(topic).next()).await, None);
+}
+
+#[tokio::test]
+async fn an_announcer_names_its_relays_and_takes_itself_back() {
+    let nodes = within(10, testnet(8)).await;
+    let (peer, other) = (within(5, guest(&nodes)).await, within(5, guest(&nodes)).await);
+    let key_pair = KeyPair::from_seed(&[4; 32]);
+    let public_key = key_pair.public_key();
+    let announcer = within(5, Announcer::start(&peer, key_pair)).await;
+    let relays = announcer.relays();
+    assert_eq!(relays.len(), 3);
+    let own = peer.socket_address(peer.current_socket());
+    assert!(relays.iter().all(|relay| relay.peer_address == own));
+    assert!(announcer.is_relay(relays[0].relay_address) && !announcer.is_relay(own));
+    let found = within(5, other.find_peer(&public_key).next()).await.unwrap();
+    assert_eq!(found.peer.public_key, public_key);
+    let relay = nodes
+        .iter()
+        .find(|node| node.local_address() == found.from)
+        .unwrap();
+    assert_eq!(relay.forward(announcer.target()).unwrap().relay, Some(own));
+    within(5, announcer.stop()).await;
+    assert_eq!(within(5, other.find_peer(&public_key).next()).await, None);
+}
+
+#[tokio::test]
+async fn garbage_does_not_disturb_a_node() {
+    let nodes = within(10, testnet(4)).await;
+    let node = &nodes[1];
+    let attacker = std::net::UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    let mut random = rpc::random::Random::new(5);
+    let known = node.nodes(100).len();
+    for number in 0..20_000_usize {
+        let mut datagram: Vec<u8> = (0..random.below(120)).map(|_| random.number() as u8).collect();
+        if let Some(first) = datagram.first_mut() {
+            *first = [0x03, 0x13, 0xff, *first][number % 4];
+        }
+        attacker.send_to(&datagram, node.local_address()).unwrap();
+        if number % 64 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let asker = within(5, guest(&nodes)).await;
+    let pong = within(5, asker.ping(node.local_address())).await.unwrap();
+    assert_eq!(pong.from_id, node.state().id);
+    assert!(node.nodes(100).len() <= known + 1);
 }

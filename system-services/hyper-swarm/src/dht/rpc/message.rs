@@ -200,3 +200,13 @@ fn optional<T>(
 ) -> Result<Option<T>, MalformedMessage> {
     if flag == 0 { Ok(None) } else { read().map(Some) }
 }
+
+/// For fuzzing: whatever comes is read without a panic, and what was read is written so that it is read again.
+pub fn fuzz_message(bytes: &[u8]) {
+    if let Some(Ok(message)) = Message::decode(bytes) {
+        assert_eq!(Message::decode(&message.encode()), Some(Ok(message)));
+    }
+}
+
+#[cfg(test)]
+mod tests;
