@@ -2,4 +2,5 @@
 //!
 //! One program, run by `cargo xtask test`. Every test starts its own peers on loopback, or in network namespaces of its own.
 
+mod dht;
 mod harness;
