@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use hyper_core::corestore::{Corestore, PrimaryKey};
 use hyper_core::crypto::KeyPair;
+use hyper_swarm::dht::{BootstrapNode, DhtOptions};
 
 use crate::output::Output;
 use crate::secret;
@@ -14,13 +15,13 @@ use crate::stop::Stop;
 /// The options of all verbs.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Folder in which cores and keys are kept, made for its owner alone.
+    /// Folder in which cores and keys are kept, made for its owner alone. By default ~/.local/share/hearth-p2p.
     #[arg(long, value_name = "DIR", global = true, env = "HEARTH_P2P_STORAGE", help_heading = "Everywhere",
         default_value_os_t = default_storage(), hide_default_value = true, hide_env_values = true)]
     pub storage: PathBuf,
     /// A DHT node to ask first, instead of the public ones. May be given several times.
     #[arg(long, value_name = "HOST:PORT", global = true, help_heading = "Everywhere")]
-    pub bootstrap: Vec<String>,
+    pub bootstrap: Vec<BootstrapNode>,
     /// Say what happens in JSON, one value a line.
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
@@ -67,6 +68,15 @@ impl Context {
             None => Corestore::open(folder)?,
         };
         Ok(store)
+    }
+
+    /// How a node of the DHT begins.
+    pub fn dht_options(&self) -> DhtOptions {
+        let mut options = DhtOptions::default();
+        if !self.options.bootstrap.is_empty() {
+            options.bootstrap.clone_from(&self.options.bootstrap);
+        }
+        options
     }
 
     /// By which peers know this storage. The name is the one that programs of the JavaScript stack take.

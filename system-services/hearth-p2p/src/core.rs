@@ -1,7 +1,10 @@
 //! `core`: append-only logs.
 
 mod append;
+mod blocks;
 mod cat;
+mod download;
+mod seed;
 mod show;
 
 use std::path::PathBuf;
@@ -21,9 +24,13 @@ use crate::select::Which;
 Examples:
   hearth-p2p core create log                     makes a core, says its key
   hearth-p2p core append log first second        two blocks
-  dmesg | hearth-p2p core append log --lines      a block for every line
+  journalctl -f | hearth-p2p core append log --lines --seed
+                                                 a block for every line; peers can follow
   hearth-p2p core cat log --from 10              blocks 10 and later, one after the other
-  hearth-p2p core info KEY                       what of it is here")]
+  hearth-p2p core info KEY                       what of it is here
+  hearth-p2p core seed log                       gives it to others, until Ctrl-C
+  hearth-p2p core download KEY                   fetches all of it from its peers
+  hearth-p2p core download KEY --blocks 7,100..  only these blocks")]
 pub struct Options {
     #[command(subcommand)]
     verb: Verb,
@@ -40,6 +47,8 @@ enum Verb {
         #[command(flatten)]
         which: Which,
     },
+    Seed(seed::Options),
+    Download(download::Options),
     /// Lists the cores that have a name in this storage, and with `--all` those too that are only known by their key.
     List {
         /// All cores of the storage, those of bees and drives too.
@@ -68,6 +77,8 @@ pub async fn run(options: Options, context: &Context) -> Result<()> {
         Verb::Append(options) => append::run(options, context).await,
         Verb::Cat(options) => cat::run(options, context),
         Verb::Info { which } => show::info(&which, context),
+        Verb::Seed(options) => seed::run(options, context).await,
+        Verb::Download(options) => download::run(options, context).await,
         Verb::List { all } => show::list(all, context),
     }
 }

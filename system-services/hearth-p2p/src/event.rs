@@ -36,8 +36,77 @@ pub enum Event<'a> {
         /// Its number.
         block: u64,
         /// Its bytes.
-        #[serde(flatten)]
         value: Value<'a>,
+    },
+    /// The version of a bee after a change.
+    Version {
+        /// Blocks of its core.
+        version: u64,
+    },
+    /// A key of a bee and what it stands for.
+    Entry {
+        /// The block that put it.
+        seq: u64,
+        /// The key.
+        key: Value<'a>,
+        /// What it stands for.
+        value: Value<'a>,
+    },
+    /// A change of a bee: a key was put.
+    Put {
+        /// The block that did it.
+        seq: u64,
+        /// The key.
+        key: Value<'a>,
+        /// What it stands for since.
+        value: Value<'a>,
+    },
+    /// A change of a bee: a key was removed.
+    Del {
+        /// The block that did it.
+        seq: u64,
+        /// The key.
+        key: Value<'a>,
+    },
+    /// Something can be reached here.
+    Listening {
+        /// `ADDRESS:PORT`.
+        address: &'a str,
+    },
+    /// How a node of the DHT stands to the others.
+    Node {
+        /// `ADDRESS:PORT` as others see it.
+        address: Option<&'a str>,
+        /// Whether it stores for others.
+        persistent: bool,
+        /// Whether strangers may not reach it.
+        firewalled: bool,
+        /// Nodes that it knows.
+        nodes: usize,
+    },
+    /// A peer is connected.
+    Connected {
+        /// Its public key.
+        peer: &'a str,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// The peer's public key.
+        peer: &'a str,
+        /// Why it was dropped, if the peer is to blame.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+    },
+    /// A core has another length, or more of it is stored.
+    Length {
+        /// The core's key.
+        key: &'a str,
+        /// Blocks.
+        length: u64,
+        /// Blocks from the start without a gap that are stored.
+        contiguous_length: u64,
+        /// How often it was truncated.
+        fork: u64,
     },
     /// How far a long piece of work is, about once a second.
     Progress {
@@ -71,21 +140,26 @@ pub struct CoreLine<'a> {
     pub writable: bool,
 }
 
-/// Bytes as text where they are, otherwise in base 64.
+/// Bytes: a string where they are UTF-8, otherwise `{"base64": …}`.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(untagged)]
 pub enum Value<'a> {
     /// UTF-8.
     Text(&'a str),
     /// Anything else.
-    Base64(String),
+    Bytes {
+        /// In base 64.
+        base64: String,
+    },
 }
 
 impl<'a> From<&'a [u8]> for Value<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text),
-            Err(_) => Self::Base64(data_encoding::BASE64.encode(bytes)),
+            Err(_) => Self::Bytes {
+                base64: data_encoding::BASE64.encode(bytes),
+            },
         }
     }
 }
@@ -95,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_one_flat_object() {
+    fn an_event_is_one_object() {
         let block = |bytes: &'static [u8]| {
             serde_json::to_string(&Event::Block {
                 block: 3,
@@ -103,8 +177,11 @@ mod tests {
             })
             .unwrap()
         };
-        assert_eq!(block(b"text"), r#"{"event":"block","block":3,"text":"text"}"#);
-        assert_eq!(block(&[0xff]), r#"{"event":"block","block":3,"base64":"/w=="}"#);
+        assert_eq!(block(b"text"), r#"{"event":"block","block":3,"value":"text"}"#);
+        assert_eq!(
+            block(&[0xff]),
+            r#"{"event":"block","block":3,"value":{"base64":"/w=="}}"#
+        );
         let core = CoreLine {
             key: "k",
             discovery_key: "d",

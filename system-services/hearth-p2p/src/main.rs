@@ -1,9 +1,12 @@
 //! The Hypercore stack on the command line.
 
+mod bee;
 mod context;
 mod core;
+mod dht;
 mod event;
 mod key;
+mod network;
 mod output;
 mod progress;
 mod refusal;
@@ -45,7 +48,9 @@ docs/p2p.md is the manual, with the JSON events.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Bee(bee::Options),
     Core(core::Options),
+    Dht(dht::Options),
     Key(key::Options),
 }
 
@@ -63,7 +68,9 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
     let context = Context::new(arguments.options, output)?;
     match arguments.verb {
+        Verb::Bee(options) => bee::run(options, &context).await,
         Verb::Core(options) => core::run(options, &context).await,
+        Verb::Dht(options) => dht::run(options, &context).await,
         Verb::Key(options) => key::run(options, &context).await,
     }
 }

@@ -35,6 +35,14 @@ impl Output {
         if self.json { self.line(event) } else { Ok(()) }
     }
 
+    /// Says something on the way that people want to know but that is not the result: on standard error, so that the result can be redirected.
+    pub fn tell(self, event: &Event<'_>, sentence: impl Display) -> io::Result<()> {
+        if self.json {
+            return self.line(event);
+        }
+        writeln!(io::stderr().lock(), "{sentence}")
+    }
+
     /// Says why it failed.
     pub fn error(self, event: &Event<'_>, message: &str) -> io::Result<()> {
         if self.json {
@@ -53,6 +61,15 @@ impl Output {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes)?;
         stdout.flush()
+    }
+
+    /// Bytes as they are; on a terminal the prompt comes on a line of its own.
+    pub fn result(self, bytes: &[u8]) -> io::Result<()> {
+        self.raw(bytes)?;
+        match io::stdout().is_terminal() {
+            true => self.raw(b"\n"),
+            false => Ok(()),
+        }
     }
 
     fn line(self, event: &Event<'_>) -> io::Result<()> {

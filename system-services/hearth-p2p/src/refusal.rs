@@ -8,6 +8,7 @@ use hyper_core::core::CoreError;
 use hyper_core::corestore::CorestoreError;
 use hyper_core::session::SessionError;
 use hyper_core::store::StoreError;
+use hyper_drive::bee::BeeError;
 
 use crate::event::Event;
 use crate::output::Output;
@@ -21,6 +22,9 @@ pub enum Refusal {
     /// It is not there.
     #[error("{0}")]
     NotFound(String),
+    /// Nobody answers.
+    #[error("{0}")]
+    NoPeers(String),
     /// It may not be done, or a condition does not hold.
     #[error("{0}")]
     Refused(String),
@@ -34,6 +38,7 @@ impl Refusal {
         match self {
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
+            Self::NoPeers(_) => 4,
             Self::Refused(_) => 6,
             Self::CutOff => 130,
         }
@@ -62,6 +67,11 @@ fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
             CorestoreError::OtherPrimaryKey => Some(6),
             _ => Some(5),
         };
+    }
+    match error.downcast_ref::<BeeError>() {
+        Some(BeeError::ReadOnly(_)) => return Some(6),
+        Some(BeeError::NotStored { .. }) => return Some(3),
+        _ => {}
     }
     if let Some(core) = error.downcast_ref::<CoreError>() {
         return code_of_core(core);

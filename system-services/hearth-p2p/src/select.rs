@@ -53,6 +53,14 @@ pub struct Which {
 }
 
 impl Which {
+    /// A core that is taken as it is stored.
+    pub fn plain(core: Selector) -> Self {
+        Self {
+            core,
+            encryption_key: None,
+        }
+    }
+
     /// Opens a core that is there. One that is only known by its key is entered.
     pub fn open(&self, store: &Corestore) -> Result<Session> {
         let session = match &self.core {

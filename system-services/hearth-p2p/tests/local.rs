@@ -103,7 +103,7 @@ fn a_core_is_made_written_and_read() {
     let blocks = cli.json(&["core", "cat", "log", "--to", "1"], b"");
     assert_eq!(
         blocks,
-        [serde_json::json!({"event": "block", "block": 0, "text": "one"})]
+        [serde_json::json!({"event": "block", "block": 0, "value": "one"})]
     );
     let info = &cli.json(&["core", "info", key], b"")[0];
     assert_eq!(
@@ -227,4 +227,78 @@ fn a_damaged_storage_is_named() {
     let (code, said) = cli.fails(&["core", "list"]);
     assert_eq!(code, 5);
     assert!(said.contains("cores.redb"), "{said}");
+}
+
+#[test]
+fn a_bee_is_written_read_and_remembers() {
+    let cli = Cli::new();
+    let put = cli.json(&["bee", "put", "phones", "alice", "1"], b"");
+    assert_eq!(put, [serde_json::json!({"event": "version", "version": 2})]);
+    cli.ok(&["bee", "put", "phones", "alice"], b"2");
+    cli.ok(
+        &["bee", "put", "phones", "--lines"],
+        b"bob\t3\ncarol\t4\nalbert\t5\n",
+    );
+    assert_eq!(cli.ok(&["bee", "get", "phones", "alice"], b""), b"2");
+    assert_eq!(
+        cli.ok(&["bee", "get", "phones", "alice", "--version", "2"], b""),
+        b"1"
+    );
+    assert_eq!(
+        cli.ok(&["bee", "scan", "phones", "--prefix", "al"], b""),
+        b"albert\t5\nalice\t2\n"
+    );
+    let reversed = cli.ok(&["bee", "scan", "phones", "--reverse", "--limit", "1"], b"");
+    assert_eq!(reversed, b"carol\t4\n");
+    assert_eq!(
+        cli.ok(&["bee", "scan", "phones", "--from", "b", "--to", "c"], b""),
+        b"bob\t3\n"
+    );
+    cli.ok(&["bee", "del", "phones", "bob"], b"");
+    let history = cli.json(&["bee", "history", "phones", "--from", "3", "--reverse"], b"");
+    assert_eq!(
+        history[0],
+        serde_json::json!({"event": "del", "seq": 6, "key": "bob"})
+    );
+    assert_eq!(
+        history[3],
+        serde_json::json!({"event": "put", "seq": 3, "key": "bob", "value": "3"})
+    );
+    assert_eq!(history.len(), 4);
+}
+
+#[test]
+fn a_condition_that_does_not_hold_changes_nothing() {
+    let cli = Cli::new();
+    cli.ok(&["bee", "put", "phones", "alice", "1", "--if-absent"], b"");
+    for arguments in [
+        &["bee", "put", "phones", "alice", "2", "--if-absent"][..],
+        &["bee", "put", "phones", "alice", "2", "--if-value", "3"],
+        &["bee", "put", "phones", "bob", "2", "--if-value", "3"],
+        &["bee", "del", "phones", "alice", "--if-value", "3"],
+    ] {
+        assert_eq!(cli.fails(arguments).0, 6, "{arguments:?}");
+    }
+    cli.ok(&["bee", "put", "phones", "alice", "2", "--if-value", "1"], b"");
+    cli.ok(&["bee", "del", "phones", "alice", "--if-value", "2"], b"");
+    for arguments in [
+        &["bee", "get", "phones", "alice"][..],
+        &["bee", "del", "phones", "alice"],
+        &["bee", "scan", "no"],
+    ] {
+        assert_eq!(cli.fails(arguments).0, 3, "{arguments:?}");
+    }
+}
+
+#[test]
+fn sub_databases_do_not_meet() {
+    let cli = Cli::new();
+    cli.ok(&["bee", "put", "all", "key", "inner", "--sub", "a"], b"");
+    cli.ok(&["bee", "put", "all", "key", "outer"], b"");
+    assert_eq!(cli.ok(&["bee", "get", "all", "key", "--sub", "a"], b""), b"inner");
+    assert_eq!(
+        cli.ok(&["bee", "scan", "all", "--sub", "a"], b""),
+        b"key\tinner\n"
+    );
+    assert_eq!(cli.ok(&["bee", "get", "all", "key"], b""), b"outer");
 }

@@ -8,8 +8,10 @@ use hyper_core::key;
 use hyper_core::session::Session;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
+use super::download;
 use crate::context::Context;
 use crate::event::Event;
+use crate::network::{Network, Reach};
 use crate::progress::Progress;
 use crate::refusal::{self, Refusal};
 use crate::select::Which;
@@ -38,6 +40,11 @@ pub(super) struct Options {
     /// Every line is a block, without its line end.
     #[arg(long, conflicts_with = "blocks")]
     lines: bool,
+    /// Give the core to its peers meanwhile, and go on with that until Ctrl-C.
+    #[arg(long)]
+    seed: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
@@ -50,41 +57,46 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
         ))
         .into());
     }
+    if !options.seed {
+        let all = append_all(&options, context, &session);
+        context
+            .stop
+            .or(all)
+            .await
+            .unwrap_or(Err(Refusal::CutOff.into()))?;
+        return say_length(context, &session);
+    }
+    let network = Network::start(context, &store, &options.reach).await?;
+    let serving = async {
+        append_all(&options, context, &session).await?;
+        download::tell_length(context.output, &session).await
+    };
+    let done = context.stop.or(serving).await;
+    network.close().await;
+    done.unwrap_or(Ok(()))
+}
+
+async fn append_all(options: &Options, context: &Context, session: &Session) -> Result<()> {
+    let mut to = Appending {
+        context,
+        session,
+        progress: None,
+        done: 0,
+    };
     if !options.blocks.is_empty() {
         let blocks: Vec<_> = options
             .blocks
             .iter()
             .map(|block| block.as_bytes().to_vec())
             .collect();
-        let mut to = Appending {
-            context,
-            session: &session,
-            progress: None,
-            done: 0,
-        };
-        to.append(&blocks).await?;
-        return say_length(context, &session);
+        return to.append(&blocks).await;
     }
     let (input, size) = open(options.file.as_deref()).await?;
-    let mut to = Appending {
-        context,
-        session: &session,
-        progress: size.map(|size| Progress::bytes(context.output, size)),
-        done: 0,
-    };
-    let all = async {
-        match options.lines {
-            true => append_lines(&mut to, input).await,
-            false => append_chunks(&mut to, input).await,
-        }
-    };
-    context
-        .stop
-        .or(all)
-        .await
-        .unwrap_or(Err(Refusal::CutOff.into()))?;
-    drop(to);
-    say_length(context, &session)
+    to.progress = size.map(|size| Progress::bytes(context.output, size));
+    match options.lines {
+        true => append_lines(&mut to, input).await,
+        false => append_chunks(&mut to, input).await,
+    }
 }
 
 fn say_length(context: &Context, session: &Session) -> Result<()> {

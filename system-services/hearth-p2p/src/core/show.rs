@@ -87,7 +87,7 @@ fn say_short(context: &Context, store: &Corestore, key: &[u8; 32], name: Option<
     })
 }
 
-fn say(context: &Context, session: &Session, name: Option<&str>) -> Result<()> {
+pub(super) fn say(context: &Context, session: &Session, name: Option<&str>) -> Result<()> {
     let info = session.info()?;
     let mut sentence = format!("{}\n", key::to_z32(session.key()));
     let mut row = |title: &str, value: String| sentence.push_str(&format!("{title:<15}{value}\n"));

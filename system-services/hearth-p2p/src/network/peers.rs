@@ -1,0 +1,70 @@
+//! The peers that are connected.
+
+use std::sync::Arc;
+
+use hyper_core::corestore::Corestore;
+use hyper_core::key;
+use hyper_swarm::connection::Connection;
+use tokio::sync::watch;
+
+use crate::event::Event;
+use crate::output::Output;
+
+/// Takes connections, replicates over them and counts them. Clones are the same.
+#[derive(Clone)]
+pub struct Peers {
+    store: Corestore,
+    output: Output,
+    count: Arc<watch::Sender<usize>>,
+}
+
+impl Peers {
+    /// Nobody is connected.
+    pub fn new(output: Output, store: Corestore) -> Self {
+        Self {
+            store,
+            output,
+            count: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// Waits until somebody is connected.
+    pub async fn some(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.count.subscribe().wait_for(|count| *count > 0).await;
+    }
+
+    /// Replicates over a connection until it ends.
+    pub async fn replicate(&self, connection: Connection) {
+        let peer = key::to_z32(&connection.link.remote_public_key);
+        self.count.send_modify(|count| *count += 1);
+        let _counted = Counted(Arc::clone(&self.count));
+        self.note(&Event::Connected { peer: &peer });
+        let blame = match self.store.replicate(connection.link).await {
+            Ok(Err(error)) => Some(error.to_string()),
+            _ => None,
+        };
+        // Whoever is cut off by an end of the program is not told of.
+        if let Some(reason) = &blame {
+            tracing::warn!(peer, reason, "dropped");
+        }
+        self.note(&Event::Disconnected {
+            peer: &peer,
+            reason: blame.as_deref(),
+        });
+    }
+
+    fn note(&self, event: &Event<'_>) {
+        // Nobody listens any more: the verb notices that by itself.
+        let _ = self.output.note(event);
+    }
+}
+
+/// One connection in the count.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
