@@ -306,7 +306,7 @@ fn bad_proofs_are_refused_and_cost_no_flush_while_good_ones_beside_them_are_kept
     };
     assert!(matches!(
         copy.apply(without).unwrap(),
-        Err(NotApplied::NoManifest)
+        Err(NotApplied::Proof(_))
     ));
     let other = Incoming {
         manifest: Some(&wrong),

@@ -4,3 +4,4 @@
 
 mod dht;
 mod harness;
+mod replicate;

@@ -144,11 +144,13 @@ impl State {
         writer: &mut Writer<'_>,
         message: &Incoming<'_>,
     ) -> Result<Result<Applied, NotApplied>, CoreError> {
-        let (verifier, new_manifest) = match (&self.verifier, message.manifest) {
-            (Some(known), _) => (known.clone(), None),
+        let (verifier, is_new) = match (&self.verifier, message.manifest) {
+            (Some(known), _) => (known.clone(), false),
+            // Peers send no manifest of a compat core: only who has the key's secret half can have signed it.
+            (None, None) if message.proof.upgrade.is_some() => (Verifier::compat(self.key), true),
             (None, None) => return Ok(Err(NotApplied::NoManifest)),
             (None, Some(manifest)) => match Verifier::new(self.key, manifest.clone()) {
-                Ok(verifier) => (verifier, Some(manifest)),
+                Ok(verifier) => (verifier, true),
                 Err(wrong) => return Ok(Err(wrong.into())),
             },
         };
@@ -157,8 +159,8 @@ impl State {
             Err(VerifyError::Read(error)) => return Err(ours(error)),
             Err(error) => return Ok(Err(error.into())),
         };
-        if let Some(manifest) = new_manifest {
-            writer.put_manifest(manifest)?;
+        if is_new {
+            writer.put_manifest(verifier.manifest())?;
             self.verifier = Some(verifier);
         }
         writer.put_nodes(verified.nodes)?;

@@ -177,7 +177,10 @@ impl Live {
             };
             let snapshot = self.core.snapshot()?;
             match Reorg::new(snapshot.tree(), &verifier, proof, value, &snapshot) {
-                Ok(reorg) => (snapshot, reorg),
+                Ok(reorg) => {
+                    self.keep_manifest(&verifier)?;
+                    (snapshot, reorg)
+                }
                 Err(error) => return Ok(End::of_error(None, &error)),
             }
         } else {
@@ -219,27 +222,37 @@ impl Live {
         }
     }
 
-    /// Who signs the core; if nobody knew yet, the manifest that came is stored.
+    /// Who signs the core: as is known, as the peer says, or, if it says nothing, as in a compat core.
     fn verifier_for(&self, parts: &Parts) -> Result<Result<Verifier, End>, CoreError> {
         if let Some(known) = self.core.verifier()? {
             return Ok(Ok(known.clone()));
         }
-        let Some(manifest) = &parts.manifest else {
-            return Ok(Err(End::Refused(Fault::Tree(NotApplied::NoManifest.to_string()))));
-        };
+        let key = *self.core.key();
+        Ok(match &parts.manifest {
+            Some(manifest) => Verifier::new(key, manifest.clone()).map_err(|error| End::of_manifest(&error)),
+            None => Ok(Verifier::compat(key)),
+        })
+    }
+
+    /// Stores the manifest with which a fork's tree was checked, if nobody knew it yet.
+    fn keep_manifest(&self, verifier: &Verifier) -> Result<(), CoreError> {
+        if self.core.verifier()?.is_some() {
+            return Ok(());
+        }
         // A proof of nothing brings the manifest alone.
         let nothing = Proof {
             fork: self.core.snapshot()?.tree().fork(),
             ..Proof::default()
         };
-        let applied = self.core.apply(Incoming {
+        let incoming = Incoming {
             proof: &nothing,
             value: None,
-            manifest: Some(manifest),
-        })?;
-        match (applied, self.core.verifier()?) {
-            (Ok(_), Some(verifier)) => Ok(Ok(verifier.clone())),
-            (applied, _) => Ok(Err(end_of(None, &applied))),
+            manifest: Some(verifier.manifest()),
+        };
+        match self.core.apply(incoming)? {
+            Ok(_) => Ok(()),
+            // The fork changed meanwhile: the step is taken again.
+            Err(_) => Err(CoreError::Changed),
         }
     }
 }
