@@ -304,10 +304,7 @@ fn bad_proofs_are_refused_and_cost_no_flush_while_good_ones_beside_them_are_kept
         manifest: None,
         ..good
     };
-    assert!(matches!(
-        copy.apply(without).unwrap(),
-        Err(NotApplied::Proof(_))
-    ));
+    assert!(matches!(copy.apply(without).unwrap(), Err(NotApplied::Proof(_))));
     let other = Incoming {
         manifest: Some(&wrong),
         ..good
