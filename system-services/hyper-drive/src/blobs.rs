@@ -15,9 +15,9 @@ pub use map::{BlockMap, ENTRIES_OF_BLOCK, MAX_MAP_BLOCKS, MapError, MappedBlock}
 pub use read::{BlobReader, ReadOptions};
 pub use write::{BlobWriter, WriteOptions};
 
-pub(crate) use append::Appender;
+pub(crate) use append::{Appender, Position};
 
-use std::ops::RangeBounds;
+use std::ops::{Range, RangeBounds};
 use std::sync::Arc;
 
 use hyper_core::session::{GetOptions, Session};
@@ -25,6 +25,9 @@ use tokio::sync::Mutex;
 
 /// Bytes of a block of a blob, except its last.
 pub const BLOCK_BYTES: usize = 64 << 10;
+
+/// Runs of listed blocks that are fetched at the same time.
+const RUNS_AT_ONCE: usize = 256;
 
 /// The blobs of a core. Clones share the right to write: one blob is written at a time.
 ///
@@ -115,13 +118,42 @@ impl Blobs {
     }
 
     /// The id of a foreign drive may claim any number of blocks: only those of the core are looked for.
-    fn has_all(&self, mut blocks: std::ops::Range<u64>) -> Result<bool, BlobError> {
+    fn has_all(&self, mut blocks: Range<u64>) -> Result<bool, BlobError> {
         if blocks.end > self.core.length() {
             return Ok(false);
         }
         blocks.try_fold(true, |all, block| {
             Ok(all && self.core.has(block).map_err(BlobError::core(&self.core))?)
         })
+    }
+
+    /// Fetches all blocks of a blob, and waits until they are stored here.
+    pub async fn download(&self, id: &BlobId) -> Result<(), BlobError> {
+        id.check().map_err(BlobError::Id)?;
+        self.fetch(id.blocks()).await?;
+        if id.block_map {
+            for part in self.map_blocks(id)? {
+                let map = read_map(&self.core, part, GetOptions::default()).await?;
+                for runs in runs(&map).chunks(RUNS_AT_ONCE) {
+                    let mut downloads: Vec<_> = runs
+                        .iter()
+                        .map(|run| self.core.download(run.clone().into()))
+                        .collect();
+                    for download in &mut downloads {
+                        download.done().await.map_err(BlobError::core(&self.core))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, blocks: Range<u64>) -> Result<(), BlobError> {
+        if blocks.end > self.core.length() && self.core.is_writable() {
+            return Err(BlobError::outside(&self.core, blocks.end));
+        }
+        let mut download = self.core.download(blocks.into());
+        download.done().await.map_err(BlobError::core(&self.core))
     }
 
     /// Frees the room of a blob. Where it is not stored whole it goes on to exist at other peers, and is fetched when it is read again.
@@ -143,7 +175,7 @@ impl Blobs {
         self.clear_blocks(id.blocks()).await
     }
 
-    async fn clear_blocks(&self, blocks: std::ops::Range<u64>) -> Result<(), BlobError> {
+    async fn clear_blocks(&self, blocks: Range<u64>) -> Result<(), BlobError> {
         let end = blocks.end.min(self.core.length());
         if blocks.start >= end {
             return Ok(());
@@ -152,7 +184,7 @@ impl Blobs {
         cleared.map_err(BlobError::core(&self.core))
     }
 
-    fn map_blocks(&self, id: &BlobId) -> Result<std::ops::Range<u64>, BlobError> {
+    fn map_blocks(&self, id: &BlobId) -> Result<Range<u64>, BlobError> {
         if id.block_length > MAX_MAP_BLOCKS {
             return Err(BlobError::LongMap(id.block_length));
         }
@@ -171,8 +203,8 @@ async fn read_map(core: &Session, block: u64, options: GetOptions) -> Result<Blo
 }
 
 /// The listed blocks, joined where they follow each other.
-fn runs(map: &BlockMap) -> Vec<std::ops::Range<u64>> {
-    let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+fn runs(map: &BlockMap) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = Vec::new();
     for MappedBlock { index, .. } in &map.blocks {
         match runs.last_mut() {
             Some(run) if run.end == *index => run.end += 1,

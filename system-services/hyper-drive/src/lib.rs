@@ -4,3 +4,4 @@
 pub mod bee;
 pub mod blobs;
 pub mod drive;
+pub mod mirror;

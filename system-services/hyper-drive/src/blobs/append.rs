@@ -15,7 +15,7 @@ const COMMIT_BLOCKS: usize = 16;
 const COMMIT_BYTES: usize = COMMIT_BLOCKS * BLOCK_BYTES;
 
 /// A place relative to the first block of an [`Appender`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) blocks: u64,
     pub(crate) bytes: u64,
@@ -49,7 +49,7 @@ impl Appender {
             appended: 0,
             queue: Vec::new(),
             queued_bytes: 0,
-            total: Position { blocks: 0, bytes: 0 },
+            total: Position::default(),
             in_flight: None,
         }
     }
@@ -115,7 +115,7 @@ impl Appender {
         let start = self.start.take().unwrap_or_else(|| self.core.state());
         self.guard = None;
         self.appended = 0;
-        self.total = Position { blocks: 0, bytes: 0 };
+        self.total = Position::default();
         Ok(start)
     }
 }

@@ -7,8 +7,7 @@
 
 use std::fmt;
 
-/// What all keys of files begin with in the drive's database: the sub-database `files`.
-const FILES: &[u8] = b"files\0";
+use crate::bee::KeyRange;
 
 /// A name that means no file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +37,6 @@ impl FilePath {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// Its key in the drive's database.
-    pub fn key(&self) -> Vec<u8> {
-        [FILES, self.0.as_bytes()].concat()
     }
 }
 
@@ -87,25 +81,10 @@ impl FolderPath {
             .is_some_and(|below| below.starts_with('/'))
     }
 
-    /// Between these keys, both excluded, lie the files below.
-    pub fn keys(&self) -> (Vec<u8>, Vec<u8>) {
-        self.keys_after("/")
+    /// The keys of the files below: '0' follows '/'.
+    pub(crate) fn keys(&self) -> KeyRange {
+        KeyRange::ALL.gt(self.prefix()).lt(format!("{}0", self.0))
     }
-
-    /// The same, from the first name that is greater than `below`: `/NAME` within this folder.
-    pub(crate) fn keys_after(&self, below: &str) -> (Vec<u8>, Vec<u8>) {
-        let from = [FILES, self.0.as_bytes(), below.as_bytes()].concat();
-        // '0' follows '/'.
-        let to = [FILES, self.0.as_bytes(), b"0"].concat();
-        (from, to)
-    }
-}
-
-/// The name of the file that a key of the database means, `None` if it is none of a file. As the peers do, bytes that are not UTF-8
-/// are replaced: such a file is listed, but no name reaches it.
-pub fn path_of_key(key: &[u8]) -> Option<String> {
-    let name = key.strip_prefix(FILES)?;
-    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 /// Where a link leads: `to`, as seen from the rooted name `from` of the link.
@@ -181,12 +160,10 @@ mod tests {
         }
 
         #[test]
-        fn a_file_lies_between_the_keys_of_each_folder_above(name in "[a-c0!/]{1,12}") {
+        fn a_file_is_in_each_folder_above(name in "[a-c0!/]{1,12}") {
             if let Ok(path) = FilePath::new(&name) {
                 for (end, _) in path.as_str().match_indices('/') {
                     let folder = FolderPath::new(&path.as_str()[..end]).unwrap();
-                    let (from, to) = folder.keys();
-                    prop_assert!(from < path.key() && path.key() < to);
                     prop_assert!(folder.contains(path.as_str()));
                 }
             }
