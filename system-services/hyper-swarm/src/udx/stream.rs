@@ -26,7 +26,7 @@ pub use types::{CloseReason, Config, Event};
 use self::receiver::Receiver;
 use self::sender::Sender;
 use super::mtu::MtuSearch;
-use super::packet::{Flags, Header, Packet, PacketError};
+use super::packet::{Flags, Header, Packet, PacketError, Seq};
 
 /// Messages beside the stream that wait in each direction; further ones are dropped.
 const MAX_MESSAGES: usize = 64;
@@ -61,6 +61,8 @@ pub struct Stream {
     /// When to ask again for a window, and how often nothing came back.
     question_at: Option<Instant>,
     questions: u32,
+    /// What the peer waits for, of the packets that a relay passes on to it.
+    relayed: Option<Seq>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,7 @@ impl Stream {
             sent_at: now,
             question_at: None,
             questions: 0,
+            relayed: None,
         }
     }
 
@@ -228,6 +231,7 @@ impl Stream {
     /// Ends the stream at once, in both directions, and tells the peer.
     pub fn destroy(&mut self) {
         match self.state {
+            State::Open if self.remote_id.is_none() => self.close(CloseReason::Destroyed, State::Closed),
             State::Open => self.close(CloseReason::Destroyed, State::Destroying),
             State::Lingering { .. } => self.state = State::Closed,
             State::Destroying | State::Closed => {}
@@ -260,6 +264,46 @@ impl Stream {
     /// The next message that came beside the stream.
     pub fn read_message(&mut self) -> Option<Box<[u8]>> {
         self.messages_in.pop_front()
+    }
+
+    /// A packet of the peer is passed on to another, as a relay does, instead of being received here.
+    pub fn note_relayed(&mut self, header: &Header) {
+        if self.relayed.is_none_or(|ack| ack.is_before(header.ack)) {
+            self.relayed = Some(header.ack);
+        }
+        if header.flags.has(Flags::DESTROY) && self.state == State::Open {
+            self.close(CloseReason::Reset, State::Closed);
+        }
+    }
+
+    /// Whether [`Stream::finish`] was called.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        self.sender.has_finished()
+    }
+
+    /// Finished, and the peer has everything.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        self.sender.is_finished()
+    }
+
+    /// How many packets with a number of their own were sent, those sent again not counted.
+    #[must_use]
+    pub fn sent_packets(&self) -> u64 {
+        self.sender.outstanding.next()
+    }
+
+    /// How many of them are acknowledged, up to the first that is not.
+    #[must_use]
+    pub fn acknowledged_packets(&self) -> u64 {
+        self.sender.outstanding.first()
+    }
+
+    /// After [`Stream::read`]: the peer shall hear that there is room again.
+    #[must_use]
+    pub fn wants_to_tell(&self) -> bool {
+        self.owes_ack
     }
 
     /// Nothing is to be sent or answered any more: the number may be given to another stream.

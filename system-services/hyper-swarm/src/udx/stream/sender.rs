@@ -101,6 +101,10 @@ impl Sender {
         }
     }
 
+    pub(super) fn has_finished(&self) -> bool {
+        self.end != End::Open
+    }
+
     /// The end was sent and everything is acknowledged.
     pub(super) fn is_finished(&self) -> bool {
         self.end == End::Sent && self.outstanding.len() == 0

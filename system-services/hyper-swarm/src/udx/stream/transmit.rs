@@ -6,30 +6,39 @@ use super::{CloseReason, MAX_QUESTIONS, State, Stream};
 use crate::udx::packet::{Flags, Header};
 
 impl Stream {
-    /// The next datagram for the peer, if one may go now.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let stream = self.remote_id?;
-        let datagram = match self.state {
-            State::Open => self.transmit_open(stream, now)?,
+    /// Appends the next datagram for the peer to `out`, if one may go now; else `false`.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let Some(stream) = self.remote_id else {
+            return false;
+        };
+        let is_there = match self.state {
+            State::Open => self.transmit_open(stream, now, out),
             State::Destroying => {
                 self.state = State::Closed;
-                self.header(stream, Flags::DESTROY).encode(0).to_vec()
+                let mut header = self.header(stream, Flags::DESTROY);
+                // The peer knows the numbers of those whose packets were passed on to it.
+                header.seq = self.relayed.unwrap_or(header.seq);
+                out.extend_from_slice(&header.encode(0));
+                true
             }
-            State::Lingering { .. } if self.owes_ack => self.ack(stream),
-            State::Lingering { .. } | State::Closed => return None,
+            State::Lingering { .. } if self.owes_ack => self.ack(stream, out),
+            State::Lingering { .. } | State::Closed => false,
         };
-        self.sent_at = now;
-        Some(datagram)
+        if is_there {
+            self.sent_at = now;
+        }
+        is_there
     }
 
-    fn transmit_open(&mut self, stream: u32, now: Instant) -> Option<Vec<u8>> {
+    fn transmit_open(&mut self, stream: u32, now: Instant, out: &mut Vec<u8>) -> bool {
         // Only a packet without data tells of gaps.
         if self.owes_ack && self.receiver.has_gap() {
-            return Some(self.ack(stream));
+            return self.ack(stream, out);
         }
         if let Some(message) = self.messages_out.pop_front() {
-            let header = self.header(stream, Flags::MESSAGE);
-            return Some([&header.encode(0)[..], &message].concat());
+            out.extend_from_slice(&self.header(stream, Flags::MESSAGE).encode(0));
+            out.extend_from_slice(&message);
+            return true;
         }
         let ack = self.receiver.next();
         if let Some(sent) = self.sender.transmit(now) {
@@ -42,14 +51,19 @@ impl Stream {
                 ack,
             };
             let padding = [0; u8::MAX as usize];
-            let padding = &padding[..usize::from(sent.padding)];
-            return Some([&header.encode(sent.padding)[..], padding, sent.payload].concat());
+            out.extend_from_slice(&header.encode(sent.padding));
+            out.extend_from_slice(&padding[..usize::from(sent.padding)]);
+            out.extend_from_slice(sent.payload);
+            return true;
         }
         if self.owes_ack {
-            return Some(self.ack(stream));
+            return self.ack(stream, out);
         }
-        std::mem::take(&mut self.owes_heartbeat)
-            .then(|| self.header(stream, Flags::HEARTBEAT).encode(0).to_vec())
+        let asks = std::mem::take(&mut self.owes_heartbeat);
+        if asks {
+            out.extend_from_slice(&self.header(stream, Flags::HEARTBEAT).encode(0));
+        }
+        asks
     }
 
     fn header(&mut self, stream: u32, flags: Flags) -> Header {
@@ -62,12 +76,11 @@ impl Stream {
         }
     }
 
-    fn ack(&mut self, stream: u32) -> Vec<u8> {
+    fn ack(&mut self, stream: u32, out: &mut Vec<u8>) -> bool {
         self.owes_ack = false;
-        let mut datagram = Vec::new();
         let header = self.header(stream, Flags::NONE);
-        header.encode_ack(self.receiver.blocks(), &mut datagram);
-        datagram
+        header.encode_ack(self.receiver.blocks(), out);
+        true
     }
 
     /// When [`Stream::handle_timeout`] is to be called, if at all; perhaps it has passed.

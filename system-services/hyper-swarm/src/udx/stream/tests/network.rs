@@ -126,7 +126,7 @@ impl Network {
     }
 
     fn transmit(&mut self, end: usize) {
-        while let Some(datagram) = self.ends[end].poll_transmit(self.now) {
+        while let Some(datagram) = super::next_packet(&mut self.ends[end], self.now) {
             let random = self.random();
             let is_lost = random % 1000 < self.path.loss_permille.into()
                 || datagram.len() + BELOW_BYTES > self.path.mtu
