@@ -59,7 +59,7 @@ pub struct Udx {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     streams: Mutex<HashMap<u32, Arc<Shared>>>,
-    scratches: Mutex<Vec<Box<Scratch>>>,
+    scratches: Mutex<Vec<Scratch>>,
 }
 
 impl Udx {
@@ -170,12 +170,12 @@ impl Registry {
     }
 
     /// Buffers for a while; to be given back.
-    pub(super) fn scratch(&self) -> Box<Scratch> {
+    pub(super) fn scratch(&self) -> Scratch {
         let mut kept = self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
         kept.pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&self, scratch: Box<Scratch>) {
+    pub(super) fn give_back(&self, scratch: Scratch) {
         let mut kept = self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT_SCRATCHES {
             kept.push(scratch);

@@ -29,7 +29,7 @@ impl Default for Scratch {
         Self {
             received: Received {
                 bytes: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES],
-                metas: [RecvMeta::default(); RECEIVE_BUFFERS],
+                metas: vec![RecvMeta::default(); RECEIVE_BUFFERS].into(),
                 count: 0,
             },
             batch: Batch::default(),
@@ -41,7 +41,7 @@ impl Default for Scratch {
 #[derive(Debug)]
 pub(super) struct Received {
     bytes: Vec<u8>,
-    metas: [RecvMeta; RECEIVE_BUFFERS],
+    metas: Box<[RecvMeta]>,
     count: usize,
 }
 
@@ -60,7 +60,7 @@ impl Received {
     pub(super) fn groups(&mut self) -> impl Iterator<Item = (&mut [u8], RecvMeta)> {
         self.bytes
             .chunks_exact_mut(RECEIVE_BUFFER_BYTES)
-            .zip(self.metas)
+            .zip(self.metas.iter().copied())
             .take(self.count)
             .map(|(chunk, meta)| {
                 let len = meta.len.min(chunk.len());
