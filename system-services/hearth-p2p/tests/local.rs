@@ -222,11 +222,12 @@ fn a_secret_is_not_overwritten() {
 #[test]
 fn a_damaged_storage_is_named() {
     let cli = Cli::new();
-    std::fs::create_dir(cli.storage()).unwrap();
-    std::fs::write(cli.storage().join("cores.redb"), b"not a database").unwrap();
+    let cores = cli.storage().join("cores");
+    std::fs::create_dir_all(&cores).unwrap();
+    std::fs::write(cores.join("index"), b"not a database").unwrap();
     let (code, said) = cli.fails(&["core", "list"]);
     assert_eq!(code, 5);
-    assert!(said.contains("cores.redb"), "{said}");
+    assert!(said.contains("cores"), "{said}");
 }
 
 #[test]

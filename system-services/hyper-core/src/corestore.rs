@@ -25,8 +25,8 @@ use crate::replicate::{LinkError, Replication};
 use crate::session::Session;
 use crate::store::Store;
 
-/// The file of the cores within a corestore's folder.
-pub const STORE_FILE: &str = "cores.redb";
+/// The folder of the cores within a corestore's folder.
+pub const STORE_FOLDER: &str = "cores";
 
 /// Discovery keys that are read from the store at a time.
 const LIST_PAGE: usize = 1024;
@@ -252,5 +252,5 @@ fn open_store(folder: &Path) -> Result<Store, CorestoreError> {
         path: folder.into(),
         source,
     })?;
-    Ok(Store::open(&folder.join(STORE_FILE))?)
+    Ok(Store::open(&folder.join(STORE_FOLDER))?)
 }

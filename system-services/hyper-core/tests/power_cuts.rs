@@ -5,13 +5,13 @@
 
 mod disk;
 
-use disk::{Disk, Op};
+use disk::{Disk, Image, Op};
 use hyper_core::core::{Core, CoreOptions, Incoming, Info};
 use hyper_core::crypto::KeyPair;
 use hyper_core::flat_tree::Position;
 use hyper_core::manifest::Verifier;
 use hyper_core::merkle::{NodeRequest, ProofRequest, TreeNodes, UpgradeRequest, missing_nodes_at_most};
-use hyper_core::store::Store;
+use hyper_core::store::{Durability, Store, StoreOptions};
 
 /// What a disk writes as a whole.
 const SECTOR: usize = 512;
@@ -54,7 +54,7 @@ impl Chance {
 
 /// A part of a write: whole sectors of it.
 fn torn(op: &Op, chance: &mut Chance) -> Op {
-    let Op::Write(offset, data) = op else {
+    let Op::Write(file, offset, data) = op else {
         return op.clone();
     };
     let to_boundary = SECTOR - *offset as usize % SECTOR;
@@ -64,35 +64,34 @@ fn torn(op: &Op, chance: &mut Chance) -> Op {
     let sectors = (data.len() - to_boundary).div_ceil(SECTOR) as u64;
     let cut = to_boundary + SECTOR * chance.next(sectors) as usize;
     if chance.next(2) == 0 {
-        Op::Write(*offset, data[..cut].to_vec())
+        Op::Write(*file, *offset, data[..cut].to_vec())
     } else {
-        Op::Write(offset + cut as u64, data[cut..].to_vec())
+        Op::Write(*file, offset + cut as u64, data[cut..].to_vec())
     }
 }
 
-/// Calls `then` with the bytes of the disk for cuts after each `every`th operation from `from` on: nothing of what was not flushed is there, all of
-/// it, and twice any part of it, in any order, torn. Says how many there were.
+/// Calls `then` with what is on the disk for cuts after each `every`th operation: nothing of what was not flushed, all of it, and
+/// twice any part of it, in any order over all files, torn. Says how many there were.
 fn cuts(
-    base: &[u8],
+    base: &Image,
     log: &[Op],
-    (from, every): (usize, usize),
+    every: usize,
     chance: &mut Chance,
-    mut then: impl FnMut(usize, Vec<u8>),
+    mut then: impl FnMut(usize, Image),
 ) -> usize {
-    let (mut flushed, mut pending, mut count) = (base.to_vec(), 0, 0);
+    let (mut flushed, mut waiting, mut count) = (base.clone(), Vec::<&Op>::new(), 0);
     for cut in 0..=log.len() {
-        if cut >= from && (cut % every == 0 || cut == log.len()) {
-            let waiting = &log[pending..cut];
+        if cut % every == 0 || cut == log.len() {
             let variants = if waiting.is_empty() { 1 } else { 4 };
             for variant in 0..variants {
-                let mut bytes = flushed.clone();
+                let mut image = flushed.clone();
                 let mut lucky: Vec<Op> = match variant {
                     0 => Vec::new(),
-                    1 => waiting.to_vec(),
+                    1 => waiting.iter().map(|op| (*op).clone()).collect(),
                     _ => waiting
                         .iter()
                         .filter_map(|op| match chance.next(4) {
-                            0 | 1 => Some(op.clone()),
+                            0 | 1 => Some((*op).clone()),
                             2 => Some(torn(op, chance)),
                             _ => None,
                         })
@@ -103,14 +102,22 @@ fn cuts(
                         lucky.swap(place, chance.next(place as u64 + 1) as usize);
                     }
                 }
-                lucky.iter().for_each(|op| op.apply(&mut bytes));
-                then(cut, bytes);
+                lucky.iter().for_each(|op| image.apply(op));
+                then(cut, image);
                 count += 1;
             }
         }
-        if let Some(Op::Sync) = log.get(cut) {
-            log[pending..cut].iter().for_each(|op| op.apply(&mut flushed));
-            pending = cut + 1;
+        match log.get(cut) {
+            Some(Op::Flush(file)) => waiting.retain(|op| {
+                let waits = op.waits_for() != Some(*file);
+                if !waits {
+                    flushed.apply(op);
+                }
+                waits
+            }),
+            Some(op) if op.waits_for().is_some() => waiting.push(op),
+            Some(op) => flushed.apply(op),
+            None => {}
         }
     }
     count
@@ -119,23 +126,30 @@ fn cuts(
 /// What was seen once so many operations were done.
 type Acknowledged = Vec<(usize, Vec<Seen>)>;
 
+/// Small, so that checkpoints are made and block files end while a test runs.
+fn options(durability: Durability) -> StoreOptions {
+    StoreOptions {
+        durability,
+        log_bytes: 64 * 1024,
+        block_file_bytes: 300_000,
+    }
+}
+
 struct Run {
     disk: Disk,
     store: Store,
-    /// Operations until the store was there: before that, a file has another name.
-    created: usize,
+    options: StoreOptions,
     acknowledged: Acknowledged,
 }
 
 impl Run {
-    fn new() -> Self {
-        let disk = Disk::new(Vec::new(), true);
-        let store = Store::with_backend(disk.clone()).unwrap();
-        let created = disk.state().log.len();
+    fn new(durability: Durability) -> Self {
+        let (disk, options) = (Disk::new(Image::default(), true), options(durability));
+        let store = disk.open_with(options).unwrap();
         Self {
             disk,
             store,
-            created,
+            options,
             acknowledged: vec![(0, Vec::new())],
         }
     }
@@ -148,7 +162,7 @@ impl Run {
 
     fn reopen(&mut self) {
         self.store = Store::in_memory().unwrap();
-        self.store = Store::with_backend(self.disk.clone()).unwrap();
+        self.store = self.disk.open_with(self.options).unwrap();
     }
 }
 
@@ -199,13 +213,13 @@ fn fetch(store: &Store, remote: &Core, blocks: &[u64]) {
 }
 
 /// Everything a core can be made to do, in small and in large.
-fn run() -> Run {
+fn run(durability: Durability) -> Run {
     let elsewhere = Store::in_memory().unwrap();
     let remote = elsewhere
         .core(CoreOptions::from_key_pair(KeyPair::from_seed(&[2; 32])))
         .unwrap();
     remote.append(&blocks(0, 40, 300)).unwrap();
-    let mut run = Run::new();
+    let mut run = Run::new(durability);
     run.step(|store| {
         drop(
             store
@@ -234,7 +248,7 @@ fn run() -> Run {
             run.step(|store| drop(writer(store).truncate(to, None).unwrap()));
         }
         if round == 1 {
-            // The file has to grow.
+            // More than goes into the log, and into one block file.
             run.step(|store| drop(writer(store).append(&blocks(1, 30, 40_000)).unwrap()));
         }
         if round == 2 {
@@ -247,20 +261,22 @@ fn run() -> Run {
 
 #[test]
 fn a_power_cut_at_any_write_loses_nothing_that_was_acknowledged() {
-    let run = run();
+    let run = run(Durability::PowerCut);
     let log = std::mem::take(&mut run.disk.state().log);
     let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
     let (mut seen_before, mut seen_after, mut again) = (0, 0, 0);
     let mut second_cuts = Chance(77);
     let mut number = 0;
-    let count = cuts(&[], &log, (run.created, 1), &mut chance, |cut, bytes| {
+    let count = cuts(&Image::default(), &log, 1, &mut chance, |cut, image| {
         let done = run.acknowledged.partition_point(|(done, _)| *done <= cut);
         let before = &run.acknowledged[done - 1].1;
         let after = run.acknowledged.get(done).map_or(before, |(_, seen)| seen);
         number += 1;
         let second = number % 100 == 0;
-        let disk = Disk::new(bytes.clone(), second);
-        let store = Store::with_backend(disk.clone()).unwrap_or_else(|error| panic!("cut {cut}: {error:?}"));
+        let disk = Disk::new(image.clone(), second);
+        let store = disk
+            .open_with(run.options)
+            .unwrap_or_else(|error| panic!("cut {cut}: {error:?}"));
         let seen = see(&store);
         assert!(
             seen == *before || seen == *after,
@@ -277,35 +293,75 @@ fn a_power_cut_at_any_write_loses_nothing_that_was_acknowledged() {
         }
         if second {
             // The power goes once more while the store is opened and written after the first cut.
-            let log = std::mem::take(&mut disk.state().log);
             let appended = see(&store);
-            again += cuts(&bytes, &log, (0, 5), &mut second_cuts, |_, bytes| {
-                let store = Store::with_backend(Disk::new(bytes, false)).unwrap();
+            drop(store);
+            let log = std::mem::take(&mut disk.state().log);
+            again += cuts(&image, &log, 3, &mut second_cuts, |_, image| {
+                let store = Disk::new(image, false).open_with(run.options).unwrap();
                 let twice = see(&store);
                 assert!(twice == seen || twice == appended);
             });
         }
     });
+    let checkpoints = log.iter().filter(|op| matches!(op, Op::Flush(0))).count() / 2;
     println!(
-        "{count} cuts, {again} second cuts in {} operations: {seen_before} before, {seen_after} after",
+        "{count} cuts, {again} second cuts in {} operations with {checkpoints} checkpoints: {seen_before} before, {seen_after} after",
         log.len()
     );
     assert!(
-        count > 2000 && seen_after > 50,
+        count > 1000 && seen_after > 50,
         "{count} cuts, {seen_after} after"
     );
 }
 
 #[test]
+fn a_power_cut_between_flushes_leaves_what_the_store_was_at_some_time() {
+    let run = run(Durability::ProcessCrash);
+    let log = std::mem::take(&mut run.disk.state().log);
+    let mut lost = 0;
+    let count = cuts(&Image::default(), &log, 2, &mut Chance(3), |cut, image| {
+        let store = Disk::new(image, false).open_with(run.options).unwrap();
+        let seen = see(&store);
+        let done = run.acknowledged.partition_point(|(done, _)| *done <= cut);
+        let (until_now, later) = run.acknowledged.split_at(done);
+        let next = later.first().into_iter();
+        assert!(
+            until_now.iter().chain(next).any(|(_, other)| *other == seen),
+            "cut {cut}: {seen:?}"
+        );
+        lost += usize::from(until_now.last().is_some_and(|(_, last)| *last != seen));
+    });
+    assert!(lost > count / 10, "{lost} of {count}");
+}
+
+#[test]
+fn the_end_of_the_process_at_any_write_loses_nothing_that_was_acknowledged() {
+    let run = run(Durability::ProcessCrash);
+    let log = std::mem::take(&mut run.disk.state().log);
+    let mut image = Image::default();
+    for (cut, op) in log.iter().enumerate() {
+        let store = Disk::new(image.clone(), false).open_with(run.options).unwrap();
+        let seen = see(&store);
+        let done = run.acknowledged.partition_point(|(done, _)| *done <= cut);
+        let before = &run.acknowledged[done - 1].1;
+        let after = run.acknowledged.get(done).map_or(before, |(_, seen)| seen);
+        assert!(seen == *before || seen == *after, "cut {cut}: {seen:?}");
+        image.apply(op);
+    }
+}
+
+#[test]
 fn a_disk_that_lies_about_its_flushes_is_found_out() {
     // The test of the test: without any flush, cuts must lose something.
-    let run = run();
+    let run = run(Durability::PowerCut);
     let mut log = std::mem::take(&mut run.disk.state().log);
-    log.retain(|op| !matches!(op, Op::Sync));
+    log.retain(|op| !matches!(op, Op::Flush(_)));
     let mut lost = 0;
-    let count = cuts(&[], &log, (run.created, 20), &mut Chance(5), |_, bytes| {
+    let count = cuts(&Image::default(), &log, 20, &mut Chance(5), |_, image| {
         let found = std::panic::catch_unwind(|| {
-            Store::with_backend(Disk::new(bytes, false)).map(|store| store.cores())
+            Disk::new(image, false)
+                .open_with(run.options)
+                .map(|store| store.cores())
         });
         lost += usize::from(!matches!(found, Ok(Ok(Ok(2)))));
     });

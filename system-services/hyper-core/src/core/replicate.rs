@@ -122,8 +122,8 @@ impl Core {
                 Err(error) => return Err(error.into()),
             }
             let signature = reorged.upgraded.signature.clone();
-            writer.put_head(to, signature, head.contiguous_length.min(ancestors))?;
-            Ok(Changed::Yes(writer.head()?.0))
+            let head = writer.put_head(to, signature, head.contiguous_length.min(ancestors))?;
+            Ok(Changed::Yes(head))
         })
     }
 }

@@ -61,8 +61,8 @@ impl Core {
             let signature = self.sign(&tree, signing)?;
             writer.put_nodes(nodes)?;
             writer.mark(head.length..tree.length(), true)?;
-            writer.put_head(&tree, signature, head.contiguous_length)?;
-            Ok(Changed::Yes(writer.head()?.0))
+            let head = writer.put_head(&tree, signature, head.contiguous_length)?;
+            Ok(Changed::Yes(head))
         })
     }
 
@@ -87,8 +87,8 @@ impl Core {
             let tree = tree.truncate(length, asked, writer)?;
             let signature = self.sign(&tree, Signing::KeyPair)?;
             writer.truncate(head.length, length)?;
-            writer.put_head(&tree, signature, head.contiguous_length.min(length))?;
-            Ok(Changed::Yes(writer.head()?.0))
+            let head = writer.put_head(&tree, signature, head.contiguous_length.min(length))?;
+            Ok(Changed::Yes(head))
         })
     }
 

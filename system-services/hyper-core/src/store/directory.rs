@@ -1,36 +1,34 @@
 //! What a store holds beside its cores: the primary key, and the lists of what is there.
 
-use redb::{ReadableTable, TableDefinition};
+use redb::{ReadableTable, WriteTransaction};
 
+use super::change::Change;
 use super::error::failed;
-use super::tables::{DISCOVERY_KEYS, KEYS, NAMES};
+use super::op::Op;
+use super::tables::{DISCOVERY_KEYS, KEYS, NAMES, SECRETS};
 use super::{Changed, DamagedPart, Store, StoreError};
 use crate::crypto::Hash;
 
-/// `primary-key`: 32 bytes.
-const SECRETS: TableDefinition<&str, &[u8]> = TableDefinition::new("secrets");
+/// Name of the secret that is the primary key: 32 bytes.
 const PRIMARY_KEY: &str = "primary-key";
 
 impl Store {
     /// The primary key, which is kept with the store. The first one that is given stays.
     pub(crate) fn primary_key_or_set(&self, first: &[u8; 32]) -> Result<[u8; 32], StoreError> {
-        self.transaction(|txn| {
+        self.transaction(|txn, change| {
             let step = "read or keep its primary key";
-            let mut secrets = txn.open_table(SECRETS).map_err(failed(step))?;
-            let stored = match secrets.get(PRIMARY_KEY).map_err(failed(step))? {
-                Some(bytes) => Some(
-                    bytes
-                        .value()
-                        .try_into()
-                        .map_err(|_| StoreError::DamagedPrimaryKey)?,
-                ),
-                None => None,
-            };
-            if let Some(stored) = stored {
-                return Ok(Changed::No(stored));
+            let secrets = txn.open_table(SECRETS).map_err(failed(step))?;
+            let stored = secrets.get(PRIMARY_KEY).map_err(failed(step))?;
+            let stored = stored.map(|bytes| bytes.value().try_into());
+            drop(secrets);
+            match stored {
+                Some(Ok(stored)) => Ok(Changed::No(stored)),
+                Some(Err(_)) => Err(StoreError::DamagedPrimaryKey),
+                None => {
+                    put_secret(txn, change, PRIMARY_KEY, first)?;
+                    Ok(Changed::Yes(*first))
+                }
             }
-            secrets.insert(PRIMARY_KEY, &first[..]).map_err(failed(step))?;
-            Ok(Changed::Yes(*first))
         })
     }
 
@@ -38,7 +36,7 @@ impl Store {
     pub fn discovery_keys(&self, after: Option<&Hash>, limit: usize) -> Result<Vec<Hash>, StoreError> {
         let step = "list its cores";
         let table = self
-            .begin_read()?
+            .begin_read()
             .open_table(DISCOVERY_KEYS)
             .map_err(failed(step))?;
         let all = match after {
@@ -54,7 +52,7 @@ impl Store {
     /// The key of a core.
     pub(crate) fn key_of(&self, number: u64) -> Result<Hash, StoreError> {
         let step = "read a core's key";
-        let table = self.begin_read()?.open_table(KEYS).map_err(failed(step))?;
+        let table = self.begin_read().open_table(KEYS).map_err(failed(step))?;
         let key = table.get(number).map_err(failed(step))?.map(|key| key.value());
         key.ok_or(StoreError::Damaged {
             core: number,
@@ -65,7 +63,7 @@ impl Store {
     /// The names that begin with `prefix`, without it, and the numbers of their cores, in the order of the names.
     pub(crate) fn names_with_prefix(&self, prefix: &str) -> Result<Vec<(String, u64)>, StoreError> {
         let step = "list the names of its cores";
-        let table = self.begin_read()?.open_table(NAMES).map_err(failed(step))?;
+        let table = self.begin_read().open_table(NAMES).map_err(failed(step))?;
         let mut out = Vec::new();
         for entry in table.range(prefix..).map_err(failed(step))? {
             let (name, number) = entry.map_err(failed(step))?;
@@ -76,4 +74,19 @@ impl Store {
         }
         Ok(out)
     }
+}
+
+pub(super) fn put_secret(
+    txn: &WriteTransaction,
+    change: &mut Change,
+    name: &str,
+    value: &[u8],
+) -> Result<(), StoreError> {
+    let step = "keep a secret";
+    change.note(&Op::Secret { name, value });
+    txn.open_table(SECRETS)
+        .map_err(failed(step))?
+        .insert(name, value)
+        .map_err(failed(step))?;
+    Ok(())
 }

@@ -1,40 +1,69 @@
 //! What can go wrong with a store, and what of it is damaged.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::FORMAT;
+use super::chunk::CHUNK_BLOCKS;
 use crate::flat_tree::Position;
 
 /// A store that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be opened.
-    #[error("the core store {path} cannot be opened: check the disk, or restore the file from a backup")]
+    /// The store cannot be opened.
+    #[error("the core store {path} cannot be opened")]
     Open {
-        /// The file.
+        /// The folder.
         path: PathBuf,
         /// Why.
         #[source]
-        source: Box<redb::Error>,
+        source: Box<StoreError>,
     },
-    /// Another process has it open.
+    /// Another process has it open, or somebody else in this one.
     #[error(
         "the core store {path} is in use by another program: end that one first, or choose another folder"
     )]
     InUse {
-        /// The file.
+        /// The folder.
         path: PathBuf,
     },
-    /// Another program's database.
-    #[error("the database is not a core store, it holds other tables: choose another file")]
+    /// Another program's database, or an empty file.
+    #[error("the index is not that of a core store: choose another folder")]
     Foreign,
-    /// The file of a newer version.
+    /// The files of another version.
     #[error(
         "the core store has format {0}, this program reads format {FORMAT}: update the program that opens it"
     )]
     Format(u64),
-    /// The database failed. Nothing of the step is kept.
+    /// There is an index without a log.
+    #[error("the core store's log is missing: restore the whole folder from a backup")]
+    NoLog,
+    /// The index does not say where the log goes on.
+    #[error(
+        "the core store's index does not say what its log continues: restore the whole folder from a backup"
+    )]
+    NoState,
+    /// A record that is whole, but has steps that are unknown.
+    #[error(
+        "the record at byte {offset} of the core store's log has unknown steps: update the program that opens it"
+    )]
+    Record {
+        /// Where the record lies.
+        offset: u64,
+    },
+    /// No room is left. Nothing of the step is kept.
+    #[error(
+        "the disk was full when the core store was to {step}: make room (nothing that was acknowledged is lost)"
+    )]
+    Full {
+        /// What was to be done.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// The disk failed, or the index on it. Nothing of the step is kept.
     #[error(
         "the core store failed when it was to {step}: check the disk, then open the store again (nothing that was acknowledged is lost)"
     )]
@@ -45,6 +74,11 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
+    /// The disk failed before, and what is on it is only known when it is read again.
+    #[error(
+        "the core store takes no changes since its disk failed: check the disk, then open the store again (nothing that was acknowledged is lost)"
+    )]
+    Failed,
     /// What is stored cannot be right. Other cores, and other parts of this core, are not touched by it.
     #[error("core number {core} of the store is damaged: {part}")]
     Damaged {
@@ -78,6 +112,11 @@ pub enum DamagedPart {
         /// Blocks of the tree.
         length: u64,
     },
+    /// The tree nodes of sixteen blocks, and where the blocks are, cannot be read.
+    Nodes {
+        /// The first of the blocks.
+        first_block: u64,
+    },
     /// A tree node that is not the hash of its children, or one of them that is not what was hashed.
     Node(Position),
     /// A block whose hash is not that of its leaf, or that has no leaf.
@@ -106,6 +145,13 @@ impl fmt::Display for DamagedPart {
                     "the roots of its tree of {length} blocks are missing or changed"
                 )
             }
+            Self::Nodes { first_block } => {
+                let last = first_block + CHUNK_BLOCKS - 1;
+                write!(
+                    f,
+                    "the tree nodes of blocks {first_block} to {last} cannot be read"
+                )
+            }
             Self::Node(at) => write!(f, "tree node {at} is not the hash of those below it"),
             Self::Block(block) => {
                 write!(
@@ -123,10 +169,17 @@ impl fmt::Display for DamagedPart {
     }
 }
 
-/// Names the step at which the database failed.
+/// Names the step at which the disk or the index failed.
 pub(super) fn failed<E: Into<redb::Error>>(step: &'static str) -> impl FnOnce(E) -> StoreError {
-    move |source| StoreError::Database {
-        step,
-        source: Box::new(source.into()),
+    move |source| {
+        let source = Box::new(source.into());
+        match &*source {
+            redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full { step, source },
+            _ => StoreError::Database { step, source },
+        }
     }
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

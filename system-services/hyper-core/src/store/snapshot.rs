@@ -1,14 +1,15 @@
 //! A core as it was at one moment.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::ReadOnlyTable;
 
+use super::change::is_gone;
+use super::chunk::CHUNK_BLOCKS;
+use super::engine::{Engine, View};
 use super::error::failed;
-use super::pieces::{self, PieceKey};
-use super::tables::{
-    BITFIELDS, BLOCKS, HEADS, NODES, NodeValue, Place, StoredNodes, load_head, next_missing, page,
-};
+use super::tables::{BITFIELDS, CHUNKS, HEADS, Key, StoredNodes, chunk, load_head, next_missing, page};
 use super::{DamagedPart, Head, StoreError};
 use crate::bitfield::{PAGE_BLOCKS, Page};
 use crate::flat_tree::{MAX_BLOCKS, Position};
@@ -17,38 +18,83 @@ use crate::merkle::{Node, ReadError, Tree, TreeNodes};
 /// A core as it was when the snapshot was taken, whatever is written meanwhile. While it lives, the room of what is removed is not
 /// used again: keep it no longer than needed.
 pub struct Snapshot {
-    core: u64,
+    stored: Stored,
     head: Head,
     tree: Tree,
-    nodes: ReadOnlyTable<Place, NodeValue>,
-    blocks: ReadOnlyTable<PieceKey, &'static [u8]>,
-    bitfield: ReadOnlyTable<Place, &'static [u8]>,
+}
+
+/// What is stored of a core at one moment.
+pub(crate) struct Stored {
+    engine: Arc<Engine>,
+    view: Arc<View>,
+    core: u64,
+    chunks: ReadOnlyTable<Key, &'static [u8]>,
+}
+
+impl Stored {
+    pub(super) fn new(engine: &Arc<Engine>, core: u64) -> Result<Self, StoreError> {
+        let view = engine.view();
+        Ok(Self {
+            engine: Arc::clone(engine),
+            core,
+            chunks: view.open_table(CHUNKS).map_err(failed("open a core"))?,
+            view,
+        })
+    }
+
+    fn bitfield(&self) -> Result<ReadOnlyTable<Key, &'static [u8]>, StoreError> {
+        self.view
+            .open_table(BITFIELDS)
+            .map_err(failed("read which blocks are stored"))
+    }
+
+    pub(crate) fn has(&self, block: u64) -> Result<bool, StoreError> {
+        let page = page(&self.bitfield()?, self.core, block / PAGE_BLOCKS)?;
+        Ok(page.get(block % PAGE_BLOCKS))
+    }
+
+    pub(crate) fn get(&self, block: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let damaged = |part| StoreError::Damaged {
+            core: self.core,
+            part,
+        };
+        let Some(at) = Position::of_block(block) else {
+            return Ok(None);
+        };
+        let chunk = chunk(&self.chunks, self.core, block / CHUNK_BLOCKS)?;
+        let Some((extent, chunk)) = chunk.and_then(|chunk| Some((chunk.block(block)?, chunk))) else {
+            return match self.has(block)? {
+                true => Err(damaged(DamagedPart::MissingBlock(block))),
+                false => Ok(None),
+            };
+        };
+        let leaf = chunk.node(at).filter(|leaf| leaf.size == extent.bytes);
+        let leaf = leaf.ok_or(damaged(DamagedPart::Block(block)))?;
+        match self.engine.segments.read(&extent) {
+            Ok(value) if Node::leaf(at, &value) == leaf => Ok(Some(value)),
+            Ok(_) => Err(damaged(DamagedPart::Block(block))),
+            Err(error) if is_gone(&error) => Err(damaged(DamagedPart::Block(block))),
+            Err(error) => Err(failed("read a block")(error)),
+        }
+    }
 }
 
 impl TreeNodes for Snapshot {
     fn node(&self, at: Position) -> Result<Option<Node>, ReadError> {
         StoredNodes {
-            table: &self.nodes,
-            core: self.core,
+            table: &self.stored.chunks,
+            core: self.stored.core,
         }
         .node(at)
     }
 }
 
 impl Snapshot {
-    pub(super) fn new(read: &ReadTransaction, core: u64) -> Result<Self, StoreError> {
-        let step = "open a core";
-        let heads = read.open_table(HEADS).map_err(failed(step))?;
-        let nodes = read.open_table(NODES).map_err(failed(step))?;
-        let (head, tree) = load_head(&heads, &nodes, core)?;
-        Ok(Self {
-            core,
-            head,
-            tree,
-            nodes,
-            blocks: read.open_table(BLOCKS).map_err(failed(step))?,
-            bitfield: read.open_table(BITFIELDS).map_err(failed(step))?,
-        })
+    pub(super) fn new(engine: &Arc<Engine>, core: u64) -> Result<Self, StoreError> {
+        let stored = Stored::new(engine, core)?;
+        let heads = stored.view.open_table(HEADS).map_err(failed("open a core"))?;
+        let (head, tree) = load_head(&heads, core)?;
+        Ok(Self { stored, head, tree })
     }
 
     /// Length, fork and signature.
@@ -63,39 +109,12 @@ impl Snapshot {
 
     /// Whether a block is stored.
     pub fn has(&self, block: u64) -> Result<bool, StoreError> {
-        Ok(page(&self.bitfield, self.core, block / PAGE_BLOCKS)?.get(block % PAGE_BLOCKS))
+        self.stored.has(block)
     }
 
     /// A block, checked against its leaf in the tree; `None` if it is not stored.
     pub fn get(&self, block: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let step = "read a block";
-        let stored = pieces::get(&self.blocks, self.core, block)?;
-        let damaged = |part| StoreError::Damaged {
-            core: self.core,
-            part,
-        };
-        let Some(value) = stored else {
-            return match self.has(block)? {
-                true => Err(damaged(DamagedPart::MissingBlock(block))),
-                false => Ok(None),
-            };
-        };
-        let leaf = Position::of_block(block).map(|at| (at, self.nodes.get((self.core, at.index()))));
-        let whole = match leaf {
-            Some((at, leaf)) => leaf.map_err(failed(step))?.is_some_and(|leaf| {
-                let (size, hash) = leaf.value();
-                Node::leaf(at, &value)
-                    == Node {
-                        position: at,
-                        size,
-                        hash,
-                    }
-            }),
-            None => false,
-        };
-        whole
-            .then_some(Some(value))
-            .ok_or(damaged(DamagedPart::Block(block)))
+        self.stored.get(block)
     }
 
     /// The first block from `from` on that is not stored: the core's length if all are.
@@ -104,7 +123,7 @@ impl Snapshot {
         if from >= length {
             return Ok(length);
         }
-        Ok(next_missing(&self.bitfield, self.core, from)?.min(length))
+        Ok(next_missing(&self.stored.bitfield()?, self.stored.core, from)?.min(length))
     }
 
     /// The first block in a range that is stored.
@@ -113,13 +132,13 @@ impl Snapshot {
         if within.start >= end {
             return Ok(None);
         }
-        let pages = (self.core, within.start / PAGE_BLOCKS)..=(self.core, (end - 1) / PAGE_BLOCKS);
+        let (core, bitfield) = (self.stored.core, self.stored.bitfield()?);
+        let pages = (core, within.start / PAGE_BLOCKS)..=(core, (end - 1) / PAGE_BLOCKS);
         let step = "read which blocks are stored";
-        for entry in self.bitfield.range(pages).map_err(failed(step))? {
+        for entry in bitfield.range(pages).map_err(failed(step))? {
             let number = entry.map_err(failed(step))?.0.value().1;
             let first = number * PAGE_BLOCKS;
-            let found =
-                page(&self.bitfield, self.core, number)?.next(within.start.saturating_sub(first), true);
+            let found = page(&bitfield, core, number)?.next(within.start.saturating_sub(first), true);
             if let Some(place) = found {
                 return Ok(Some(first + place).filter(|block| *block < end));
             }
@@ -132,6 +151,6 @@ impl Snapshot {
         if number >= MAX_BLOCKS / PAGE_BLOCKS {
             return Ok(Page::Empty);
         }
-        page(&self.bitfield, self.core, number)
+        page(&self.stored.bitfield()?, self.stored.core, number)
     }
 }

@@ -1,0 +1,133 @@
+//! The index: the database with all that is known of cores, except the bytes of their blocks.
+
+use std::fmt;
+use std::io::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::{Builder, Database, ReadableDatabase, StorageBackend};
+
+use super::engine::LOG_FILE;
+use super::error::failed;
+use super::medium::{Medium, MediumFile};
+use super::tables::{META, STATE, create_tables};
+use super::{FORMAT, StoreError};
+
+const INDEX_FILE: &str = "index";
+const NEW_INDEX_FILE: &str = "index.new";
+
+/// Memory for pages of the index, shared by all cores.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// The database, and the switch that stops it from writing.
+pub(super) struct Index {
+    pub(super) database: Database,
+    pub(super) frozen: Arc<AtomicBool>,
+}
+
+/// A file of the database.
+struct IndexFile {
+    file: Box<dyn MediumFile>,
+    frozen: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for IndexFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl IndexFile {
+    fn must_not_be_frozen(&self) -> Result<()> {
+        match self.frozen.load(Ordering::Acquire) {
+            true => Err(Error::other("the store takes no changes any more")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for IndexFile {
+    fn len(&self) -> Result<u64> {
+        self.file.size()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.must_not_be_frozen()?;
+        self.file.set_size(length)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.must_not_be_frozen()?;
+        self.file.flush()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.must_not_be_frozen()?;
+        self.file.write_all_at(data, offset)
+    }
+}
+
+impl Index {
+    /// Opens the index of a store, or makes a new store. A new index gets its name when it is whole: a database whose
+    /// creation was cut off cannot be opened again.
+    pub(super) fn open(medium: &dyn Medium) -> std::result::Result<Self, StoreError> {
+        let step = "open its index";
+        if let Some(file) = medium.open(INDEX_FILE).map_err(failed(step))? {
+            // The database would take it for a new one.
+            if file.size().map_err(failed(step))? == 0 {
+                return Err(StoreError::Foreign);
+            }
+            let index = Self::of(file)?;
+            index.check_format()?;
+            return Ok(index);
+        }
+        let step = "make its index";
+        let index = Self::of(medium.create(NEW_INDEX_FILE).map_err(failed(step))?)?;
+        let mut txn = index.database.begin_write().map_err(failed(step))?;
+        txn.set_quick_repair(true);
+        create_tables(&txn).map_err(failed(step))?;
+        txn.open_table(STATE)
+            .map_err(failed(step))?
+            .insert((), (super::engine::random()?, 0, 0))
+            .map_err(failed(step))?;
+        txn.commit().map_err(failed(step))?;
+        medium.create(LOG_FILE).map_err(failed(step))?;
+        medium.rename(NEW_INDEX_FILE, INDEX_FILE).map_err(failed(step))?;
+        Ok(index)
+    }
+
+    fn of(file: Box<dyn MediumFile>) -> std::result::Result<Self, StoreError> {
+        let frozen = Arc::new(AtomicBool::new(false));
+        let file = IndexFile {
+            file,
+            frozen: Arc::clone(&frozen),
+        };
+        let database = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(file)
+            .map_err(failed("open its index"))?;
+        Ok(Self { database, frozen })
+    }
+
+    fn check_format(&self) -> std::result::Result<(), StoreError> {
+        let step = "read its format";
+        let read = self.database.begin_read().map_err(failed(step))?;
+        let meta = match read.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Err(StoreError::Foreign),
+            meta => meta.map_err(failed(step))?,
+        };
+        match meta
+            .get("format")
+            .map_err(failed(step))?
+            .map(|format| format.value())
+        {
+            Some(FORMAT) => Ok(()),
+            Some(other) => Err(StoreError::Format(other)),
+            None => Err(StoreError::Foreign),
+        }
+    }
+}
