@@ -12,6 +12,7 @@ use hyper_drive::bee::Bee;
 
 use crate::context::Context;
 use crate::event::Event;
+use crate::network::Online;
 use crate::select::Which;
 
 /// Sorted key-value stores (Hyperbee 2), written in one place and read anywhere.
@@ -28,7 +29,9 @@ Examples:
   hearth-p2p bee get phones alice
   hearth-p2p bee scan phones --prefix a --limit 10
   hearth-p2p bee history phones --reverse      the newest change first
-  hearth-p2p bee scan KEY --version 3          as it was")]
+  hearth-p2p bee scan phones --version 3       as it was
+  hearth-p2p bee get KEY alice --online        of another computer's bee
+  hearth-p2p bee watch KEY                     every change, as it is made")]
 pub struct Options {
     #[command(subcommand)]
     verb: Verb,
@@ -41,6 +44,7 @@ enum Verb {
     Del(write::DelOptions),
     Scan(read::ScanOptions),
     History(follow::HistoryOptions),
+    Watch(follow::WatchOptions),
 }
 
 /// Which bee.
@@ -59,12 +63,9 @@ impl WhichBee {
     }
 
     /// Opens a bee that is there.
-    fn open(&self, store: &Corestore) -> Result<Bee> {
+    fn open(&self, store: &Corestore, get_options: GetOptions) -> Result<Bee> {
         let bee = Bee::new(self.core.open(store)?);
-        Ok(self.within(bee.with_get_options(GetOptions {
-            wait: false,
-            timeout: None,
-        })))
+        Ok(self.within(bee.with_get_options(get_options)))
     }
 
     fn within(&self, bee: Bee) -> Bee {
@@ -80,15 +81,28 @@ struct ReadBee {
     /// As it was at this version: `bee history` shows them.
     #[arg(long, value_name = "N")]
     version: Option<u64>,
+    #[command(flatten)]
+    online: Online,
 }
 
 impl ReadBee {
-    fn open(&self, store: &Corestore) -> Result<Bee> {
-        let bee = self.which.open(store)?;
-        Ok(match self.version {
-            Some(version) => bee.checkout(version)?,
-            None => bee,
-        })
+    /// Reads the bee as it is when peers have said their news.
+    async fn read<T: Future<Output = Result<()>>>(
+        &self,
+        context: &Context,
+        read: impl FnOnce(Bee) -> T,
+    ) -> Result<()> {
+        let store = context.open()?;
+        let bee = self.which.open(&store, self.online.get_options())?;
+        let session = bee.session().clone();
+        let reading = async {
+            read(match self.version {
+                Some(version) => bee.checkout(version)?,
+                None => bee,
+            })
+            .await
+        };
+        self.online.run(context, &store, &session, reading).await
     }
 }
 
@@ -100,6 +114,7 @@ pub async fn run(options: Options, context: &Context) -> Result<()> {
         Verb::Del(options) => write::del(options, context).await,
         Verb::Scan(options) => read::scan(options, context).await,
         Verb::History(options) => follow::history(options, context).await,
+        Verb::Watch(options) => follow::watch(options, context).await,
     }
 }
 

@@ -75,7 +75,7 @@ pub async fn run(options: Options, context: &Context) -> Result<()> {
     match options.verb {
         Verb::Create(options) => show::create(options, context),
         Verb::Append(options) => append::run(options, context).await,
-        Verb::Cat(options) => cat::run(options, context),
+        Verb::Cat(options) => cat::run(options, context).await,
         Verb::Info { which } => show::info(&which, context),
         Verb::Seed(options) => seed::run(options, context).await,
         Verb::Download(options) => download::run(options, context).await,

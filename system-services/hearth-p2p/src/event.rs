@@ -108,6 +108,63 @@ pub enum Event<'a> {
         /// How often it was truncated.
         fork: u64,
     },
+    /// A drive.
+    Drive {
+        /// Its key.
+        key: &'a str,
+        /// What it is found by, in hexadecimal.
+        discovery_key: &'a str,
+        /// Blocks of its database.
+        version: u64,
+        /// Whether it can be written here.
+        writable: bool,
+    },
+    /// A file or link of a drive.
+    File {
+        /// Its path, or its name within the folder that is listed.
+        path: &'a str,
+        /// Bytes of its content.
+        bytes: u64,
+        /// Whether it may be run.
+        executable: bool,
+        /// Where it leads, if it is a link.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        link: Option<&'a str>,
+    },
+    /// A folder of a drive.
+    Folder {
+        /// Its name within the folder that is listed.
+        path: &'a str,
+    },
+    /// A mirror is made.
+    Mirrored {
+        /// Files and links of the source.
+        files: u64,
+        /// Those that the target did not have.
+        added: u64,
+        /// Those that the target had otherwise.
+        changed: u64,
+        /// What only the target had, and has no longer.
+        removed: u64,
+        /// Bytes that were copied.
+        bytes: u64,
+        /// Files that were left out.
+        left_out: u64,
+    },
+    /// A file that a mirror leaves out.
+    LeftOut {
+        /// Its path.
+        path: &'a str,
+        /// Why.
+        reason: &'a str,
+    },
+    /// The files of a drive are here.
+    Downloaded {
+        /// How many.
+        files: u64,
+        /// Of which version.
+        version: u64,
+    },
     /// How far a long piece of work is, about once a second.
     Progress {
         /// Bytes done.

@@ -4,6 +4,7 @@ mod bee;
 mod context;
 mod core;
 mod dht;
+mod drive;
 mod event;
 mod key;
 mod network;
@@ -51,6 +52,7 @@ enum Verb {
     Bee(bee::Options),
     Core(core::Options),
     Dht(dht::Options),
+    Drive(drive::Options),
     Key(key::Options),
 }
 
@@ -71,6 +73,7 @@ async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
         Verb::Bee(options) => bee::run(options, &context).await,
         Verb::Core(options) => core::run(options, &context).await,
         Verb::Dht(options) => dht::run(options, &context).await,
+        Verb::Drive(options) => drive::run(options, &context).await,
         Verb::Key(options) => key::run(options, &context).await,
     }
 }

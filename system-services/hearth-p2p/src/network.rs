@@ -1,7 +1,10 @@
 //! The network under a verb: connections to peers, over which the storage's cores are replicated.
 
+mod online;
 mod peers;
 mod tcp;
+
+pub use online::Online;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,12 +13,17 @@ use anyhow::Result;
 use clap::Args;
 use hyper_core::corestore::Corestore;
 use hyper_core::crypto::KeyPair;
+use hyper_core::key;
+use hyper_core::session::{GetOptions, Session};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use self::peers::Peers;
 use crate::context::Context;
 use crate::refusal::Refusal;
+
+/// How long a peer may take to say how long a core is.
+const FIRST_NEWS: Duration = Duration::from_secs(2);
 
 /// How peers are found.
 #[derive(Debug, Clone, Args)]
@@ -36,6 +44,14 @@ impl Reach {
     pub fn patience(&self) -> Duration {
         Duration::from_secs(self.patience)
     }
+
+    /// What is not stored is waited for, so long.
+    pub fn get_options(&self) -> GetOptions {
+        GetOptions {
+            wait: true,
+            timeout: Some(self.patience()),
+        }
+    }
 }
 
 /// Connections, as long as it lives.
@@ -46,8 +62,14 @@ pub struct Network {
 }
 
 impl Network {
-    /// Begins to look for peers, and to take them.
-    pub async fn start(context: &Context, store: &Corestore, reach: &Reach) -> Result<Self> {
+    /// Begins to look for peers with these cores, and to take those that look for them.
+    pub async fn start<'a>(
+        context: &Context,
+        store: &Corestore,
+        reach: &Reach,
+        cores: impl IntoIterator<Item = &'a Session>,
+    ) -> Result<Self> {
+        let _ = cores;
         let peers = Peers::new(context.output, store.clone());
         let keys = noise_keys(&context.identity(store));
         let mut tasks = JoinSet::new();
@@ -65,13 +87,27 @@ impl Network {
         })
     }
 
-    /// How long the user wants to wait for news.
-    pub fn patience(&self) -> Duration {
-        self.patience
+    /// Finds a peer of a core and learns from it how long the core is.
+    pub async fn learn(&self, session: &Session) -> Result<()> {
+        let what = format!("the core {}", key::to_z32(session.key()));
+        let finding = session.finding_peers();
+        self.found(&what).await?;
+        // A peer that has nothing newer does not say so: whoever is looking for peers waits for the next one.
+        let known = tokio::time::timeout(FIRST_NEWS, session.update(true)).await;
+        drop(finding);
+        known.unwrap_or(Ok(false))?;
+        let mut changes = session.changes();
+        let some = changes.wait_for(|state| state.length > 0);
+        match tokio::time::timeout(self.patience, some).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                Err(Refusal::NoPeers(format!("no peer has anything of {what}: is the key right?")).into())
+            }
+        }
     }
 
     /// Waits until there is a peer.
-    pub async fn found(&self, what: &str) -> Result<()> {
+    async fn found(&self, what: &str) -> Result<()> {
         let seconds = self.patience.as_secs();
         match tokio::time::timeout(self.patience, self.peers.some()).await {
             Ok(()) => Ok(()),

@@ -38,6 +38,12 @@ impl Progress {
         }
     }
 
+    /// Where it is now, of what is now known to be done.
+    pub fn set_of(&mut self, bytes: u64, total: u64) -> std::io::Result<()> {
+        self.bar.set_length(total);
+        self.set(bytes)
+    }
+
     /// Where it is now.
     pub fn set(&mut self, bytes: u64) -> std::io::Result<()> {
         self.bar.set_position(bytes);

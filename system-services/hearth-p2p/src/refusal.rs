@@ -1,5 +1,6 @@
 //! Why a verb ends without having done what it should, and the exit code of it.
 
+use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,6 +10,8 @@ use hyper_core::corestore::CorestoreError;
 use hyper_core::session::SessionError;
 use hyper_core::store::StoreError;
 use hyper_drive::bee::BeeError;
+use hyper_drive::blobs::BlobError;
+use hyper_drive::mirror::MirrorError;
 
 use crate::event::Event;
 use crate::output::Output;
@@ -28,6 +31,9 @@ pub enum Refusal {
     /// It may not be done, or a condition does not hold.
     #[error("{0}")]
     Refused(String),
+    /// Some of it could not be done; what could be is done.
+    #[error("{0}")]
+    Partly(String),
     /// The user ended it.
     #[error("cut off before it was done; what was stored until then stays")]
     CutOff,
@@ -36,6 +42,7 @@ pub enum Refusal {
 impl Refusal {
     fn code(&self) -> u8 {
         match self {
+            Self::Partly(_) => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::NoPeers(_) => 4,
@@ -50,33 +57,43 @@ fn code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(1)
 }
 
-fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
-    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
+    if let Some(refusal) = find::<Refusal>(error) {
         return Some(refusal.code());
     }
-    if let Some(error) = error.downcast_ref::<SessionError>() {
+    if let Some(error) = find::<SessionError>(error) {
         return match error {
             SessionError::Core(core) => code_of_core(core),
             SessionError::TimedOut { .. } => Some(4),
             _ => None,
         };
     }
-    if let Some(error) = error.downcast_ref::<CorestoreError>() {
+    if let Some(error) = find::<CorestoreError>(error) {
         return match error {
             CorestoreError::Random(_) => None,
             CorestoreError::OtherPrimaryKey => Some(6),
             _ => Some(5),
         };
     }
-    match error.downcast_ref::<BeeError>() {
-        Some(BeeError::ReadOnly(_)) => return Some(6),
-        Some(BeeError::NotStored { .. }) => return Some(3),
-        _ => {}
-    }
-    if let Some(core) = error.downcast_ref::<CoreError>() {
+    if let Some(core) = find::<CoreError>(error) {
         return code_of_core(core);
     }
-    error.is::<StoreError>().then_some(5)
+    match (
+        find::<BeeError>(error),
+        find::<BlobError>(error),
+        find::<MirrorError>(error),
+    ) {
+        (Some(BeeError::ReadOnly(_)), ..) | (.., Some(MirrorError::NotWritable(_))) => Some(6),
+        (Some(BeeError::NotStored { .. }), ..) | (_, Some(BlobError::NotStored { .. }), _) => Some(3),
+        (.., Some(MirrorError::NothingKnown(_))) => Some(3),
+        _ => find::<StoreError>(error).map(|_| 5),
+    }
+}
+
+/// An error of this type, in a box or not.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let boxed = || error.downcast_ref::<Box<E>>().map(|error| &**error);
+    error.downcast_ref().or_else(boxed)
 }
 
 fn code_of_core(error: &CoreError) -> Option<u8> {

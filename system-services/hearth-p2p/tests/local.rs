@@ -303,3 +303,70 @@ fn sub_databases_do_not_meet() {
     );
     assert_eq!(cli.ok(&["bee", "get", "all", "key"], b""), b"outer");
 }
+
+#[test]
+fn a_drive_holds_files() {
+    let cli = Cli::new();
+    let bytes: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    std::fs::write(cli.path("film"), &bytes).unwrap();
+    cli.ok(&["drive", "put", "films", &cli.path("film")], b"");
+    cli.ok(&["drive", "put", "films", "-", "/notes/a.txt"], b"hello");
+    assert!(cli.ok(&["drive", "get", "films", "/film"], b"") == bytes);
+    let part = cli.ok(
+        &[
+            "drive", "get", "films", "film", "--from", "100000", "--to", "200000",
+        ],
+        b"",
+    );
+    assert!(part == bytes[100_000..200_000]);
+    cli.ok(&["drive", "get", "films", "film", &cli.path("copy")], b"");
+    assert!(std::fs::read(cli.path("copy")).unwrap() == bytes);
+    let listed = cli.json(&["drive", "ls", "films"], b"");
+    assert_eq!(
+        (&listed[0]["path"], &listed[0]["bytes"]),
+        (&"film".into(), &300_000.into())
+    );
+    assert_eq!(listed[1], serde_json::json!({"event": "folder", "path": "notes"}));
+    assert_eq!(
+        cli.json(&["drive", "ls", "films", "-r"], b"")[1]["path"],
+        "/notes/a.txt"
+    );
+    cli.ok(&["drive", "del", "films", "/film"], b"");
+    for arguments in [
+        &["drive", "get", "films", "/film"][..],
+        &["drive", "del", "films", "/film"],
+        &["drive", "ls", "unknown"],
+        &["drive", "put", "films", "/not/there"],
+    ] {
+        assert_eq!(cli.fails(arguments).0, 3, "{arguments:?}");
+    }
+    assert!(cli.ok(&["drive", "get", "films", "/film", "--version", "3"], b"") == bytes);
+}
+
+#[test]
+fn a_folder_goes_into_a_drive_and_out_again() {
+    let cli = Cli::new();
+    std::fs::create_dir_all(cli.path("from/inner")).unwrap();
+    std::fs::write(cli.path("from/inner/script"), b"#!/bin/sh").unwrap();
+    std::fs::set_permissions(
+        cli.path("from/inner/script"),
+        std::fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    std::fs::write(cli.path("from/empty"), b"").unwrap();
+    let up = cli.json(&["drive", "mirror", "films", &cli.path("from"), "--up"], b"");
+    assert_eq!(
+        (&up.last().unwrap()["event"], &up.last().unwrap()["added"]),
+        (&"mirrored".into(), &2.into())
+    );
+    cli.ok(&["drive", "mirror", "films", &cli.path("to")], b"");
+    assert_eq!(std::fs::read(cli.path("to/inner/script")).unwrap(), b"#!/bin/sh");
+    assert_eq!(mode(Path::new(&cli.path("to/inner/script"))) & 0o100, 0o100);
+    std::fs::remove_file(cli.path("from/empty")).unwrap();
+    cli.ok(
+        &["drive", "mirror", "films", &cli.path("from"), "--up", "--prune"],
+        b"",
+    );
+    cli.ok(&["drive", "mirror", "films", &cli.path("to"), "--prune"], b"");
+    assert!(!Path::new(&cli.path("to/empty")).exists());
+}

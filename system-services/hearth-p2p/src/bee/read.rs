@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use hyper_drive::bee::{Entry, KeyRange};
+use hyper_drive::bee::{Bee, Entry, KeyRange};
 
 use super::ReadBee;
 use crate::context::Context;
@@ -58,29 +58,32 @@ impl ScanOptions {
 }
 
 pub(super) async fn get(options: GetOptions, context: &Context) -> Result<()> {
-    let bee = options.bee.open(&context.open()?)?;
-    let Some(entry) = bee.get(&options.key).await? else {
-        return Err(Refusal::NotFound(format!("the bee has no key {:?}", options.key)).into());
+    let get = async |bee: Bee| {
+        let Some(entry) = bee.get(&options.key).await? else {
+            return Err(Refusal::NotFound(format!("the bee has no key {:?}", options.key)).into());
+        };
+        if context.output.is_json() {
+            return say(context, &entry);
+        }
+        let value = entry.value.as_deref().unwrap_or_default();
+        context.output.result(value)?;
+        Ok(())
     };
-    if context.output.is_json() {
-        return say(context, &entry);
-    }
-    context
-        .output
-        .result(entry.value.as_deref().unwrap_or_default())?;
-    Ok(())
+    options.bee.read(context, get).await
 }
 
 pub(super) async fn scan(options: ScanOptions, context: &Context) -> Result<()> {
-    let bee = options.bee.open(&context.open()?)?;
-    let mut entries = bee.range(options.range())?.limit(options.limit);
-    if options.reverse {
-        entries = entries.reversed();
-    }
-    while let Some(entry) = entries.next().await? {
-        say(context, &entry)?;
-    }
-    Ok(())
+    let scan = async |bee: Bee| {
+        let mut entries = bee.range(options.range())?.limit(options.limit);
+        if options.reverse {
+            entries = entries.reversed();
+        }
+        while let Some(entry) = entries.next().await? {
+            say(context, &entry)?;
+        }
+        Ok(())
+    };
+    options.bee.read(context, scan).await
 }
 
 fn say(context: &Context, entry: &Entry) -> Result<()> {

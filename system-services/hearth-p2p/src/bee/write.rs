@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use hyper_core::session::GetOptions;
 use hyper_drive::bee::{Batch, Bee, Entry};
 
 use super::{WhichBee, say_version};
@@ -15,6 +16,12 @@ const MAX_BYTES: u64 = 15 << 20;
 
 /// Changes that are written together at most: a batch is held in memory.
 const BATCH_LINES: usize = 10_000;
+
+/// Who writes a bee has all of it.
+const NOT_WAITING: GetOptions = GetOptions {
+    wait: false,
+    timeout: None,
+};
 
 /// Sets what keys stand for. The bee is made if it is not there.
 #[derive(Debug, Args)]
@@ -121,7 +128,7 @@ async fn put_line(batch: &mut Batch, number: u64, line: &str) -> Result<()> {
 
 pub(super) async fn del(options: DelOptions, context: &Context) -> Result<()> {
     let store = context.open()?;
-    let bee = options.which.open(&store)?;
+    let bee = options.which.open(&store, NOT_WAITING)?;
     let mut held = true;
     let condition = |entry: &Entry| {
         let expected = options.if_value.as_deref();

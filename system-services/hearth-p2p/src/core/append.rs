@@ -66,7 +66,7 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
             .unwrap_or(Err(Refusal::CutOff.into()))?;
         return say_length(context, &session);
     }
-    let network = Network::start(context, &store, &options.reach).await?;
+    let network = Network::start(context, &store, &options.reach, [&session]).await?;
     let serving = async {
         append_all(&options, context, &session).await?;
         download::tell_length(context.output, &session).await

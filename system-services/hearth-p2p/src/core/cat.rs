@@ -9,12 +9,13 @@ use hyper_core::session::Session;
 
 use crate::context::Context;
 use crate::event::Event;
+use crate::network::Online;
 use crate::refusal::Refusal;
 use crate::select::Which;
 
 /// Writes blocks to standard output, as they are and one after the other.
 ///
-/// What is not in this storage is an error (exit code 3): `core download` fetches it.
+/// What is not in this storage is an error (exit code 3), unless peers are asked (`--online`).
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
@@ -28,13 +29,21 @@ pub(super) struct Options {
     /// Every block as a line.
     #[arg(long)]
     lines: bool,
+    #[command(flatten)]
+    online: Online,
 }
 
-pub(super) fn run(options: Options, context: &Context) -> Result<()> {
-    let session = options.which.open(&context.open()?)?;
-    for block in blocks(&options, &session)? {
-        let Some(value) = session.get_local(block)? else {
-            return Err(missing(&session, block).into());
+pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
+    let store = context.open()?;
+    let session = options.which.open(&store)?;
+    let writing = write(&options, &session, context);
+    options.online.run(context, &store, &session, writing).await
+}
+
+async fn write(options: &Options, session: &Session, context: &Context) -> Result<()> {
+    for block in blocks(options, session)? {
+        let Some(value) = session.get_with(block, options.online.get_options()).await? else {
+            return Err(missing(session, block).into());
         };
         if context.output.is_json() {
             context.output.note(&Event::Block {

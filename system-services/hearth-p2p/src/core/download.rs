@@ -1,7 +1,5 @@
 //! `core download`.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use clap::Args;
 use hyper_core::key;
@@ -16,9 +14,6 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::select::Which;
-
-/// How long a peer may take to say how long the core is.
-const FIRST_NEWS: Duration = Duration::from_secs(2);
 
 /// Fetches a core from its peers: all of it as it is now, or the blocks that are named.
 #[derive(Debug, Args)]
@@ -38,13 +33,13 @@ pub(super) struct Options {
 pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
     let store = context.open()?;
     let session = options.which.open(&store)?;
-    let network = Network::start(context, &store, &options.reach).await?;
+    let network = Network::start(context, &store, &options.reach, [&session]).await?;
     let fetching = async {
         if options.live {
             return follow(context.output, &session).await;
         }
         let blocks = options.blocks.clone().unwrap_or_else(Blocks::all);
-        begin(&network, &session).await?;
+        network.learn(&session).await?;
         fetch(context, &session, &blocks).await
     };
     let done = context.stop.or(fetching).await;
@@ -55,23 +50,6 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
         None => return Err(Refusal::CutOff.into()),
     }
     show::say(context, &session, None)
-}
-
-/// Finds a peer and learns from it how long the core is.
-pub(super) async fn begin(network: &Network, session: &Session) -> Result<()> {
-    let what = format!("the core {}", key::to_z32(session.key()));
-    let finding = session.finding_peers();
-    network.found(&what).await?;
-    // A peer that has nothing newer does not say so: whoever is looking for peers waits for the next one.
-    let known = tokio::time::timeout(FIRST_NEWS, session.update(true)).await;
-    drop(finding);
-    known.unwrap_or(Ok(false))?;
-    let mut changes = session.changes();
-    let some = changes.wait_for(|state| state.length > 0);
-    match tokio::time::timeout(network.patience(), some).await {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Refusal::NoPeers(format!("no peer has anything of {what}: is the key right?")).into()),
-    }
 }
 
 async fn fetch(context: &Context, session: &Session, blocks: &Blocks) -> Result<()> {
