@@ -114,6 +114,22 @@ fn invariants(checkout: &Path) -> Result<()> {
             ));
         }
     }
+    // The Hypercore stack stands on its own: of this workspace it knows only itself.
+    let workspace = std::fs::read_to_string(checkout.join("Cargo.toml"))?;
+    let ours: Vec<&str> = workspace
+        .lines()
+        .filter(|l| l.contains("path = \""))
+        .filter_map(|l| l.split_once(" =").map(|(name, _)| name))
+        .collect();
+    for name in ["hyper-core", "hyper-swarm", "hyper-drive"] {
+        let text = std::fs::read_to_string(checkout.join("system-services").join(name).join("Cargo.toml"))?;
+        let used = |other: &&&str| text.lines().any(|l| l.starts_with(&format!("{other}.workspace")));
+        for other in ours.iter().filter(|o| !o.starts_with("hyper-")).filter(used) {
+            problems.push(format!(
+                "{name} depends on {other}: the Hypercore stack knows nothing of the appliance"
+            ));
+        }
+    }
     // `unsafe` lives in os-io, and in the three modules of the boot manager that touch the firmware.
     for file in rust_files(checkout)? {
         let inside = file
