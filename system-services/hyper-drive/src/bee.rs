@@ -18,6 +18,7 @@ mod header;
 mod history;
 mod protobuf;
 mod range;
+mod read_ahead;
 mod unlinked;
 mod view;
 mod watch;

@@ -4,6 +4,7 @@ use hyper_core::manifest::{Manifest, MultiSignature, Verifier};
 use hyper_core::merkle::{Proof, verify_alone};
 use hyper_core::messages::{EncodedManifest, Message, Open};
 use hyper_core::mux::{ChannelSpec, Event, Input, Mux};
+use hyper_drive::bee::fuzz_block;
 use hyper_swarm::dht::messages::{
     HandshakeMessage, HolepunchMessage, NoisePayload, fuzz_dht_handshake, fuzz_dht_holepunch,
 };
@@ -198,6 +199,13 @@ pub fn blind_relay(bytes: &[u8]) {
     if let [kind, rest @ ..] = bytes
         && matches!(RelayMessage::decode(u64::from(*kind), rest), Ok(Some(_)))
     {
+        accept();
+    }
+}
+
+/// A block of a bee behind its number in two bytes. Accepted is what has a key and tree nodes.
+pub fn bee_block(bytes: &[u8]) {
+    if fuzz_block(bytes) {
         accept();
     }
 }

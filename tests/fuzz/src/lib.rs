@@ -32,8 +32,8 @@ pub use container::{bundle_container, bundle_payload, chunk_index};
 pub use disk::disk_layout;
 pub use fat::fat_image;
 pub use hyper::{
-    blind_relay, core_manifest, core_message, core_proof, core_signature, dht_handshake, dht_holepunch, mux,
-    noise, secret_stream, udx_packet, udx_stream,
+    bee_block, blind_relay, core_manifest, core_message, core_proof, core_signature, dht_handshake,
+    dht_holepunch, mux, noise, secret_stream, udx_packet, udx_stream,
 };
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
 pub use updater::{content_range, night, prose, updater_journal, updater_settings};
@@ -46,6 +46,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target.
 pub const TARGETS: &[Target] = &[
     ("administrator", administrator),
+    ("bee_block", bee_block),
     ("blind_relay", blind_relay),
     ("board", board),
     ("boot_payload", boot_payload),

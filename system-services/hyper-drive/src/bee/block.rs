@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::header::Header;
 use super::protobuf::{Malformed, Reader, number_bytes, put_bytes, put_field, put_number};
 
 /// Fewest keys of a node that is not the root.
@@ -281,7 +282,7 @@ fn field_bytes(bytes: usize) -> usize {
     1 + number_bytes(bytes as u64) + bytes
 }
 
-/// For the fuzzer: any bytes as a block. What can be read is read back when it is written again, and refers to nothing after
+/// For the fuzzer: any bytes as a block behind its number in two bytes, or as a header. What can be read is read back when it is written again, and refers to nothing after
 /// itself.
 ///
 /// # Panics
@@ -291,6 +292,9 @@ pub fn fuzz_block(bytes: &[u8]) -> bool {
         return false;
     };
     let seq = u64::from(u16::from_le_bytes(*seq));
+    if let Ok(header) = Header::decode(&Bytes::copy_from_slice(block)) {
+        assert_eq!(Header::decode(&header.encode().into()), Ok(header));
+    }
     let Ok(block) = Block::decode(seq, Bytes::copy_from_slice(block)) else {
         return false;
     };

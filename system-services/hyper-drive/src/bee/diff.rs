@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper_core::session::Download;
 
 use super::block::{Block, BlockFault};
 use super::error::BeeError;
@@ -33,9 +34,11 @@ impl Bee {
     /// How this version differs from another one of the same bee, older or newer, within a range of keys.
     pub fn diff(&self, other: &Self, range: KeyRange) -> Result<Differences, BeeError> {
         let range = self.full_range(range);
+        let (left, right) = (self.view()?, other.view()?);
+        let (left_version, right_version) = (left.version, right.version);
         Ok(Differences {
-            left: Side::new(self.view()?, range.clone()),
-            right: Side::new(other.view()?, range),
+            left: Side::new(left, right_version, range.clone()),
+            right: Side::new(right, left_version, range),
             prefix: self.prefix.clone(),
             left_to_give: u64::MAX,
             began: false,
@@ -148,12 +151,17 @@ struct Side {
     /// Keys that were walked past: a tree has no more of them than its version has blocks.
     keys: u64,
     last: Option<Arc<Block>>,
+    /// Blocks that the other tree cannot have: all of them are read.
+    own_from: u64,
+    /// A block had to come from a peer.
+    is_remote: bool,
 }
 
 /// A node that is walked through. Even steps are its children, odd ones its keys.
 struct Frame {
     node: Node,
     step: usize,
+    _asked: Vec<Download>,
 }
 
 impl Frame {
@@ -179,7 +187,7 @@ impl Frame {
 }
 
 impl Side {
-    fn new(view: View, range: KeyRange) -> Self {
+    fn new(view: View, other_version: u64, range: KeyRange) -> Self {
         Self {
             view,
             seeking: range.start_key().is_some(),
@@ -187,6 +195,8 @@ impl Side {
             stack: Vec::new(),
             keys: 0,
             last: None,
+            own_from: other_version,
+            is_remote: false,
         }
     }
 
@@ -213,8 +223,23 @@ impl Side {
                 }
             };
         }
-        self.push(Frame { node, step });
+        let frame = Frame {
+            _asked: self.ask_ahead(&node),
+            node,
+            step,
+        };
+        self.push(frame);
         Ok(())
+    }
+
+    /// Asks peers for what the node names and the other tree cannot have.
+    fn ask_ahead(&self, node: &Node) -> Vec<Download> {
+        if !self.is_remote {
+            return Vec::new();
+        }
+        let children = node.content.children.iter().map(|child| child.seq);
+        let named = node.content.keys.iter().copied().chain(children);
+        self.view.ask_for(named.filter(|seq| *seq >= self.own_from))
     }
 
     fn push(&mut self, frame: Frame) {
@@ -261,7 +286,16 @@ impl Side {
         if frame.step % 2 == 1 {
             return Ok(());
         }
-        let child = self.view.child(&frame.node, frame.step / 2).await?;
+        let at = frame.step / 2;
+        let seq = frame.node.content.children[at].seq;
+        let block = match self.view.stored(seq)? {
+            Some(block) => block,
+            None => {
+                self.is_remote = true;
+                self.view.block(seq).await?
+            }
+        };
+        let child = self.view.child_in(&frame.node, at, block)?;
         self.advance();
         self.open(child).await
     }

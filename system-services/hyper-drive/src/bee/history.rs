@@ -1,15 +1,18 @@
 //! The changes of a bee, in the order in which they were made, or backwards.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 
 use tokio::sync::watch;
 
 use bytes::Bytes;
-use hyper_core::session::{CoreState, SessionError};
+use hyper_core::session::{CoreState, Download, DownloadRange, SessionError};
 
 use super::error::{BeeError, Step};
 use super::view::View;
 use super::{Bee, Entry};
+
+/// Blocks that are asked for before they are read.
+const AHEAD: u64 = 512;
 
 /// What was done with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct History {
     reverse: bool,
     left: u64,
     live: Option<watch::Receiver<CoreState>>,
+    /// Blocks that peers were asked for.
+    asked: Option<(Range<u64>, Download)>,
 }
 
 impl Bee {
@@ -64,6 +69,7 @@ impl Bee {
             reverse: false,
             left: u64::MAX,
             live: None,
+            asked: None,
         })
     }
 
@@ -100,7 +106,13 @@ impl History {
                 break;
             }
             let seq = if self.reverse { self.end - 1 } else { self.next };
-            let block = self.view.block(seq).await?;
+            let block = match self.view.stored(seq)? {
+                Some(block) => block,
+                None => {
+                    self.ask_ahead(seq);
+                    self.view.block(seq).await?
+                }
+            };
             match self.reverse {
                 true => self.end = seq,
                 false => self.next = seq + 1,
@@ -116,6 +128,21 @@ impl History {
             }));
         }
         Ok(None)
+    }
+
+    /// Asks peers for the blocks from one on, in the order of the reader.
+    fn ask_ahead(&mut self, seq: u64) {
+        let asked = self.asked.as_ref().is_some_and(|(asked, _)| asked.contains(&seq));
+        if asked || !self.view.options.wait {
+            return;
+        }
+        let blocks = match self.reverse {
+            true => self.next.max(seq.saturating_sub(AHEAD))..seq + 1,
+            false => seq..self.end.min(seq.saturating_add(AHEAD)),
+        };
+        let download = DownloadRange::from(blocks.clone());
+        let download = if self.reverse { download } else { download.linear() };
+        self.asked = Some((blocks, self.view.session.download(download)));
     }
 
     /// Waits until the bee has more blocks, if this is live.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::block::{Block, BlockFault};
 use super::error::BeeError;
+use super::read_ahead::ReadAhead;
 use super::view::{Node, Place, View};
 use super::{Bee, Entry};
 
@@ -119,6 +120,8 @@ pub struct Entries {
     began: bool,
     stack: Vec<Frame>,
     last: Option<Arc<Block>>,
+    /// From when on a block had to come from a peer.
+    ahead: Option<ReadAhead>,
 }
 
 /// A node that is walked through. Even steps are its children, odd ones its keys.
@@ -158,6 +161,7 @@ impl Bee {
             began: false,
             stack: Vec::new(),
             last: None,
+            ahead: None,
         })
     }
 
@@ -200,24 +204,69 @@ impl Entries {
             self.stack = self.first().await?;
             self.began = true;
         }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.entry_taken();
+        }
         while let Some(frame) = self.stack.last_mut() {
             let Some(step) = frame.step else {
                 self.stack.pop();
                 continue;
             };
-            if step % 2 == 1 {
-                let block = self.view.key_block(&frame.node, step / 2).await?;
-                frame.advance(self.reverse);
-                return self.give(block);
-            }
-            if frame.node.is_leaf() {
+            let content = &frame.node.content;
+            let next = match step % 2 {
+                1 => content.keys.get(step / 2).copied(),
+                _ => content.children.get(step / 2).map(|child| child.seq),
+            };
+            let Some(seq) = next else {
                 frame.advance(self.reverse);
                 continue;
+            };
+            let block = match self.view.stored(seq)? {
+                Some(block) => block,
+                None => self.wait_for(seq).await?,
+            };
+            if let Some(entry) = self.advance(step, block)? {
+                return self.give(entry);
             }
-            let child = self.view.child(&frame.node, step / 2).await?;
-            frame.advance(self.reverse);
-            self.stack.push(Frame::new(child, self.reverse));
         }
+        Ok(None)
+    }
+
+    /// Waits for a block, and has peers asked for those behind it meanwhile.
+    async fn wait_for(&mut self, seq: u64) -> Result<Arc<Block>, BeeError> {
+        let stack = &self.stack;
+        let ahead = self.ahead.get_or_insert_with(|| {
+            let mut ahead = ReadAhead::new(self.view.clone(), self.reverse);
+            for frame in stack {
+                if let Some(step) = frame.step {
+                    ahead.want(&frame.node, step);
+                }
+            }
+            ahead
+        });
+        let block = self.view.block(seq);
+        tokio::pin!(block);
+        loop {
+            tokio::select! {
+                biased;
+                block = &mut block => return block,
+                () = ahead.step(), if self.view.options.wait => {}
+            }
+        }
+    }
+
+    /// Goes on behind a step: into the child that it is, or to the key's block.
+    fn advance(&mut self, step: usize, block: Arc<Block>) -> Result<Option<Arc<Block>>, BeeError> {
+        let Some(frame) = self.stack.last_mut() else {
+            return Ok(None);
+        };
+        if step % 2 == 1 {
+            frame.advance(self.reverse);
+            return Ok(Some(block));
+        }
+        let child = self.view.child_in(&frame.node, step / 2, block)?;
+        frame.advance(self.reverse);
+        self.stack.push(Frame::new(child, self.reverse));
         Ok(None)
     }
 

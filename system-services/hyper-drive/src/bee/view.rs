@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper_core::session::{GetOptions, Session, SessionError};
+use hyper_core::session::{Download, GetOptions, Session, SessionError};
 
 use super::block::{Block, BlockFault, Content, MAX_DEPTH, Pointer};
 use super::cache::Cache;
@@ -72,12 +72,25 @@ impl View {
         }
     }
 
+    /// A block that is in memory or in the store.
+    pub(super) fn stored(&self, seq: u64) -> Result<Option<Arc<Block>>, BeeError> {
+        if let Some(block) = self.cache.get(self.fork, seq) {
+            return Ok(Some(block));
+        }
+        let found = self.session.get_local(seq).map_err(self.failed(Step::Get(seq)))?;
+        found.map(|bytes| self.decode(seq, bytes.into())).transpose()
+    }
+
     /// A block.
     pub(super) async fn block(&self, seq: u64) -> Result<Arc<Block>, BeeError> {
-        if let Some(block) = self.cache.get(self.fork, seq) {
-            return Ok(block);
+        match self.stored(seq)? {
+            Some(block) => Ok(block),
+            None => self.decode(seq, self.bytes(seq).await?),
         }
-        let block = Block::decode(seq, self.bytes(seq).await?).map_err(self.damaged(seq))?;
+    }
+
+    fn decode(&self, seq: u64, bytes: Bytes) -> Result<Arc<Block>, BeeError> {
+        let block = Block::decode(seq, bytes).map_err(self.damaged(seq))?;
         let block = Arc::new(block);
         self.cache.insert(self.fork, Arc::clone(&block));
         Ok(block)
@@ -118,28 +131,46 @@ impl View {
 
     /// A node's child.
     pub(super) async fn child(&self, node: &Node, child: usize) -> Result<Node, BeeError> {
-        let pointer = node.content.children[child];
-        if pointer.seq == node.block.seq {
-            return self.node_of(Arc::clone(&node.block), pointer.offset, node.depth + 1);
-        }
-        self.node(pointer, node.depth + 1).await
+        let block = self.block(node.content.children[child].seq).await?;
+        self.child_in(node, child, block)
+    }
+
+    /// A node's child, of whose block this is.
+    pub(super) fn child_in(&self, node: &Node, child: usize, block: Arc<Block>) -> Result<Node, BeeError> {
+        self.node_of(block, node.content.children[child].offset, node.depth + 1)
     }
 
     /// The block of a node's key.
     pub(super) async fn key_block(&self, node: &Node, key: usize) -> Result<Arc<Block>, BeeError> {
-        let seq = node.content.keys[key];
-        if seq == node.block.seq {
-            return Ok(Arc::clone(&node.block));
-        }
-        self.block(seq).await
+        self.block(node.content.keys[key]).await
     }
 
-    /// Looks for a key in a node.
+    /// Asks for those blocks that are not stored, without waiting; dropped, they are no longer asked for.
+    pub(super) fn ask_for(&self, blocks: impl Iterator<Item = u64>) -> Vec<Download> {
+        if !self.options.wait {
+            return Vec::new();
+        }
+        let absent = blocks.filter(|seq| matches!(self.session.has(*seq), Ok(false)));
+        absent
+            .map(|seq| self.session.download((seq..seq + 1).into()))
+            .collect()
+    }
+
+    /// Looks for a key in a node. When one of its keys has to come from a peer, all are asked for at once.
     pub(super) async fn search(&self, node: &Node, key: &[u8]) -> Result<Place, BeeError> {
         let (mut start, mut end) = (0, node.content.keys.len());
+        let mut asked = None;
         while start < end {
             let middle = (start + end) / 2;
-            match key.cmp(&self.key_block(node, middle).await?.key) {
+            let seq = node.content.keys[middle];
+            let block = match self.stored(seq)? {
+                Some(block) => block,
+                None => {
+                    asked.get_or_insert_with(|| self.ask_for(node.content.keys.iter().copied()));
+                    self.block(seq).await?
+                }
+            };
+            match key.cmp(&block.key) {
                 Ordering::Equal => return Ok(Place::Key(middle)),
                 Ordering::Less => end = middle,
                 Ordering::Greater => start = middle + 1,

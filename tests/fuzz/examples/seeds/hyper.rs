@@ -37,6 +37,7 @@ fn frames<'a>(frames: impl IntoIterator<Item = &'a Value>) -> Result<Vec<u8>> {
 /// All seeds of these layers.
 pub fn seeds() -> Result<()> {
     cores()?;
+    bees()?;
     messages()?;
     channels()?;
     streams()?;
@@ -73,6 +74,19 @@ fn messages() -> Result<()> {
         seed("core_message", &format!("valid-{kind}-{n}"), bytes)?;
     }
     seed("core_message", "open", hex(&vectors["handshakes"][0]["hex"])?)
+}
+
+fn bees() -> Result<()> {
+    let vectors = vectors("hyper-drive/tests/vectors/bee")?;
+    for (seq, block) in (0u16..).zip(list(&vectors["first_blocks"])) {
+        let name = if seq == 0 {
+            "header"
+        } else {
+            &format!("valid-{seq}")
+        };
+        seed("bee_block", name, [&seq.to_le_bytes()[..], &hex(block)?].concat())?;
+    }
+    Ok(())
 }
 
 fn channels() -> Result<()> {
