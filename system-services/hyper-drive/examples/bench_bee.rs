@@ -1,0 +1,140 @@
+//! How fast a bee is: one JSON line for each measurement, as `tests/interop/bench-bee.mjs` has them for the JavaScript peer.
+//!
+//!     bench_bee             10,000 keys one by one, 20,000 in batches; values of 100 bytes
+//!     bench_bee --keys N    a bee of N keys, built in batches: what it costs to put and get in it, and to open it
+
+use std::path::Path;
+use std::time::Instant;
+
+use hyper_core::core::CoreOptions;
+use hyper_core::crypto::KeyPair;
+use hyper_core::session::Session;
+use hyper_core::store::Store;
+use hyper_drive::bee::{Bee, KeyRange};
+
+type Error = Box<dyn std::error::Error>;
+
+const KEYS: u64 = 10_000;
+const BATCHED: u64 = 20_000;
+const BATCH: u64 = 1000;
+/// Puts and gets in a large bee.
+const SAMPLE: u64 = 5000;
+
+/// No order, and each key once: the factor is prime.
+fn key(i: u64, keys: u64) -> String {
+    format!("key {:010}", (i * 7919) % keys)
+}
+
+fn value(i: u64) -> [u8; 100] {
+    [i.to_le_bytes()[0]; 100]
+}
+
+fn say(what: &str, count: u64, start: Instant) {
+    let per_s = count as f64 / start.elapsed().as_secs_f64();
+    println!("{}", serde_json::json!({"what": what, "per_s": per_s}));
+}
+
+fn open(folder: &Path) -> Result<Bee, Error> {
+    let store = Store::open(&folder.join("store"))?;
+    let core = store.core(CoreOptions::from_key_pair(KeyPair::from_seed(&[1; 32])))?;
+    Ok(Bee::new(Session::new(core)?))
+}
+
+async fn put(bee: &Bee, what: &str, count: u64) -> Result<(), Error> {
+    let start = Instant::now();
+    for i in 0..count {
+        bee.put(key(i, KEYS), value(i)).await?;
+    }
+    say(what, count, start);
+    Ok(())
+}
+
+async fn put_batches(bee: &Bee, keys: std::ops::Range<u64>, of: u64) -> Result<(), Error> {
+    for start in keys.clone().step_by(BATCH as usize) {
+        let mut batch = bee.batch();
+        for i in start..keys.end.min(start + BATCH) {
+            batch.put(key(i, of), value(i)).await?;
+        }
+        batch.flush().await?;
+    }
+    Ok(())
+}
+
+async fn get(bee: &Bee, what: &str, count: u64, of: u64) -> Result<(), Error> {
+    let start = Instant::now();
+    for i in 0..count {
+        bee.get(key(i * 3, of)).await?.ok_or("a key is gone")?;
+    }
+    say(what, count, start);
+    Ok(())
+}
+
+async fn scan(bee: &Bee, what: &str, count: u64) -> Result<(), Error> {
+    let start = Instant::now();
+    let (mut entries, mut found) = (bee.range(KeyRange::ALL)?, 0);
+    while entries.next().await?.is_some() {
+        found += 1;
+    }
+    if found != count {
+        return Err(format!("{found} entries instead of {count}").into());
+    }
+    say(what, count, start);
+    Ok(())
+}
+
+async fn as_the_peer() -> Result<(), Error> {
+    let folder = tempfile::tempdir()?;
+    let bee = open(folder.path())?;
+    put(&bee, "bee-put", KEYS).await?;
+    get(&bee, "bee-get", KEYS, KEYS).await?;
+    let folder = tempfile::tempdir()?;
+    let bee = open(folder.path())?;
+    let start = Instant::now();
+    put_batches(&bee, 0..BATCHED, BATCHED).await?;
+    say("bee-batch-put", BATCHED, start);
+    scan(&bee, "bee-scan", BATCHED).await
+}
+
+/// Whether the cost grows with the bee: the same measurements within 10,000 keys and within all of them.
+async fn large(keys: u64) -> Result<(), Error> {
+    let folder = tempfile::tempdir()?;
+    let bee = open(folder.path())?;
+    let mut built = 0;
+    for size in [KEYS, keys] {
+        let start = Instant::now();
+        put_batches(&bee, built..size, keys).await?;
+        say(&format!("bee-batch-put-to-{size}"), size - built, start);
+        built = size;
+        let start = Instant::now();
+        for i in 0..SAMPLE {
+            bee.put(key(i * size / SAMPLE, keys), value(i)).await?;
+        }
+        say(&format!("bee-put-in-{size}"), SAMPLE, start);
+        let start = Instant::now();
+        for i in 0..SAMPLE {
+            bee.get(key(i * 31 % size, keys)).await?.ok_or("a key is gone")?;
+        }
+        say(&format!("bee-get-in-{size}"), SAMPLE, start);
+    }
+    scan(&bee, &format!("bee-scan-of-{keys}"), keys).await?;
+    drop(bee);
+    let start = Instant::now();
+    let bee = open(folder.path())?;
+    bee.get(key(0, keys)).await?.ok_or("a key is gone")?;
+    let ms = start.elapsed().as_secs_f64() * 1000.0;
+    println!(
+        "{}",
+        serde_json::json!({"what": format!("bee-open-{keys}"), "ms": ms})
+    );
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [] => as_the_peer().await,
+        [option, keys] if option == "--keys" => large(keys.parse()?).await,
+        _ => Err("usage: bench_bee [--keys N]".into()),
+    }
+}
