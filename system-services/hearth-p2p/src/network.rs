@@ -22,8 +22,9 @@ use self::peers::Peers;
 use crate::context::Context;
 use crate::refusal::Refusal;
 
-/// How long a peer may take to say how long a core is.
-const FIRST_NEWS: Duration = Duration::from_secs(2);
+/// How long a peer may take to say that it has a core, and how long to give its length.
+const TO_SAY_SO: Duration = Duration::from_millis(500);
+const FIRST_NEWS: Duration = Duration::from_secs(5);
 
 /// How peers are found.
 #[derive(Debug, Clone, Args)]
@@ -92,10 +93,21 @@ impl Network {
         let what = format!("the core {}", key::to_z32(session.key()));
         let finding = session.finding_peers();
         self.found(&what).await?;
-        // A peer that has nothing newer does not say so: whoever is looking for peers waits for the next one.
-        let known = tokio::time::timeout(FIRST_NEWS, session.update(true)).await;
-        drop(finding);
-        known.unwrap_or(Ok(false))?;
+        // Whoever is looking for peers waits for the next one when a peer has nothing newer: looking ends when the peer had time to
+        // say that it has the core.
+        let mut finding = Some(finding);
+        let news = session.update(true);
+        let told = tokio::time::sleep(TO_SAY_SO);
+        tokio::pin!(news, told);
+        let known = tokio::time::timeout(FIRST_NEWS, async {
+            loop {
+                tokio::select! {
+                    known = &mut news => return known,
+                    () = &mut told, if finding.is_some() => finding = None,
+                }
+            }
+        });
+        known.await.unwrap_or(Ok(false))?;
         let mut changes = session.changes();
         let some = changes.wait_for(|state| state.length > 0);
         match tokio::time::timeout(self.patience, some).await {
