@@ -13,8 +13,10 @@ pub mod records;
 pub mod relay;
 pub mod router;
 pub mod rpc;
+pub mod server;
 mod socket;
 
+pub use connect::{ConnectError, ConnectOptions, PathKind, PeerConnection};
 pub use driver::Probe;
 pub use handle::{BindError, Dht, ExtraSocket, NotStored, QueryError, QueryStream};
 pub use options::{BootstrapNode, DEFAULT_PORT, DhtOptions, InvalidBootstrapNode, public_bootstrap};
@@ -27,6 +29,7 @@ pub use rpc::message::Token;
 pub use rpc::node::{Answer, Incoming, NodeState, Outgoing, RequestError};
 pub use rpc::query::{QueryOptions, Reply};
 pub use rpc::requests::{SendOptions, SocketId};
+pub use server::{Asker, FirewallRule, ListenError, Server, ServerOptions};
 pub use socket::MAX_DATAGRAM_BYTES;
 
 #[cfg(test)]

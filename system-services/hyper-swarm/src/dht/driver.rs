@@ -1,14 +1,14 @@
 //! The node's machine on its sockets: what is received goes in, what comes out is sent or told to who waits for it.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use super::connect::peers::Peers;
 use super::records::Storage;
 use super::rpc::command::Command;
 use super::rpc::node::{
@@ -17,12 +17,10 @@ use super::rpc::node::{
 use super::rpc::query::Reply;
 use super::rpc::requests::SocketId;
 use super::socket::{MAX_DATAGRAM_BYTES, Socket};
+use crate::udx::{Datagram, Udx};
 
 /// Requests for connections that wait for the part that makes them. More are dropped: their senders ask again.
 const PEER_REQUESTS: usize = 256;
-
-/// Datagrams of one byte that wait for the part that punches holes.
-const PROBES: usize = 64;
 
 /// A short datagram: the peers open holes in NATs with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +37,10 @@ pub(super) struct Shared {
     /// The timer's task waits for something earlier to do.
     earlier: Arc<Notify>,
     watched: watch::Sender<NodeState>,
+    /// The streams of its connections.
+    pub(super) udx: Udx,
+    /// What it does for connections between peers.
+    pub(super) peers: Peers,
 }
 
 pub(super) struct State {
@@ -54,7 +56,7 @@ pub(super) struct State {
 }
 
 struct OpenSocket {
-    socket: Arc<Socket>,
+    socket: Socket,
     task: Option<AbortHandle>,
 }
 
@@ -76,7 +78,7 @@ pub(super) fn now() -> Instant {
 }
 
 impl Shared {
-    pub(super) fn new(node: Node, storage: Storage) -> Arc<Self> {
+    pub(super) fn new(node: Node, storage: Storage, udx: Udx) -> Arc<Self> {
         let timer_due = node.poll_timeout();
         let watched = watch::Sender::new(node.state());
         let state = State {
@@ -94,6 +96,8 @@ impl Shared {
             state: Mutex::new(state),
             earlier: Arc::new(Notify::new()),
             watched,
+            udx,
+            peers: Peers::default(),
         });
         let timer = tokio::spawn(run_timer(Arc::downgrade(&shared), shared.earlier.clone()));
         shared.lock().timer = Some(timer.abort_handle());
@@ -129,16 +133,15 @@ impl Shared {
     pub(super) fn add_socket(
         self: &Arc<Self>,
         id: Option<SocketId>,
-        socket: Socket,
+        (socket, datagrams): (Socket, mpsc::Receiver<Datagram>),
         probes: Option<mpsc::Sender<Probe>>,
     ) -> SocketId {
-        let socket = Arc::new(socket);
         let mut state = self.lock();
         let id = id.unwrap_or_else(|| {
             state.next_socket += 1;
             SocketId(state.next_socket)
         });
-        let task = tokio::spawn(run_socket(Arc::downgrade(self), id, socket.clone(), probes));
+        let task = tokio::spawn(run_socket(Arc::downgrade(self), id, datagrams, probes));
         let task = Some(task.abort_handle());
         state.sockets.insert(id, OpenSocket { socket, task });
         id
@@ -155,7 +158,7 @@ impl Shared {
 }
 
 impl State {
-    pub(super) fn socket(&self, id: SocketId) -> Option<Arc<Socket>> {
+    pub(super) fn socket(&self, id: SocketId) -> Option<Socket> {
         self.sockets.get(&id).map(|open| open.socket.clone())
     }
 
@@ -270,47 +273,23 @@ async fn run_timer(shared: Weak<Shared>, earlier: Arc<Notify>) {
     }
 }
 
+/// Until the socket is closed.
 async fn run_socket(
     shared: Weak<Shared>,
     id: SocketId,
-    socket: Arc<Socket>,
+    mut datagrams: mpsc::Receiver<Datagram>,
     probes: Option<mpsc::Sender<Probe>>,
 ) {
-    let mut buffer = vec![0; MAX_DATAGRAM_BYTES + 1];
-    loop {
-        let received = socket.receive(&mut buffer).await;
+    while let Some(Datagram { bytes, from }) = datagrams.recv().await {
         let Some(shared) = shared.upgrade() else { return };
-        match received {
-            Ok(([] | [_], from)) => {
+        let SocketAddr::V4(from) = from else { continue };
+        match bytes.as_slice() {
+            [] | [_] => {
                 let probe = Probe { socket: id, from };
                 probes.as_ref().map(|probes| probes.try_send(probe));
             }
-            Ok((datagram, from)) => shared.with(|state, now| state.node.receive(id, from, datagram, now)),
-            Err(error) if is_passing(&error) => tracing::debug!(%error, "socket of the DHT"),
-            Err(error) => {
-                tracing::warn!(%error, address = %socket.local_address(), "socket of the DHT is lost");
-                return;
-            }
+            datagram if datagram.len() > MAX_DATAGRAM_BYTES => {}
+            datagram => shared.with(|state, now| state.node.receive(id, from, datagram, now)),
         }
     }
-}
-
-/// Errors of a socket that say nothing about it: networks come and go.
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::*;
-    matches!(
-        error.kind(),
-        ConnectionReset
-            | ConnectionRefused
-            | HostUnreachable
-            | NetworkUnreachable
-            | NetworkDown
-            | Interrupted
-            | WouldBlock
-    )
-}
-
-/// Where short datagrams of one socket go.
-pub(super) fn probe_channel() -> (mpsc::Sender<Probe>, mpsc::Receiver<Probe>) {
-    mpsc::channel(PROBES)
 }

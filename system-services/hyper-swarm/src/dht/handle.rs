@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Probe, Shared, now, probe_channel};
+use super::connect::peers::{self, Peers};
+use super::driver::{Probe, Shared, now};
 use super::options::DhtOptions;
 use super::records::Storage;
 use super::rpc::address::Target;
@@ -18,6 +19,7 @@ use super::rpc::node::{
 use super::rpc::query::{QueryOptions, Question, Reply};
 use super::rpc::requests::{SendOptions, SocketId};
 use super::socket::Socket;
+use crate::udx::{self, Datagram, Udx};
 
 /// Ports that are tried from the configured one on.
 const PORTS: u16 = 5;
@@ -97,9 +99,10 @@ impl Dht {
     /// Starts a node, on the current tokio runtime. It can be used at once, and is of use when it has
     /// [begun](Self::bootstrapped).
     pub async fn bind(options: DhtOptions) -> Result<Self, BindError> {
-        let server = bind_server(&options).await?;
-        let client = bind_to(SocketAddrV4::new(options.host, 0)).await?;
-        let port = server.local_address().port();
+        let udx = Udx::new();
+        let server = bind_server(&udx, &options)?;
+        let client = bind_to(&udx, SocketAddrV4::new(options.host, 0))?;
+        let port = server.0.local_address().port();
         let mut secrets = [0; 128];
         getrandom::fill(&mut secrets).map_err(BindError::Random)?;
         let mut seed = [0; 8];
@@ -120,9 +123,11 @@ impl Dht {
         let seed = u64::from_le_bytes(seed);
         let node = Node::new(config, &secrets, seed, now());
         let storage = Storage::new(!seed, now());
-        let shared = Shared::new(node, storage);
+        let shared = Shared::new(node, storage, udx);
         shared.add_socket(Some(SocketId::CLIENT), client, None);
         shared.add_socket(Some(SocketId::SERVER), server, None);
+        let requests = shared.lock().peer_requests();
+        tokio::spawn(peers::serve(WeakDht(Arc::downgrade(&shared)), requests));
         shared.with(|state, now| state.node.start(port, now));
         Ok(Self { shared })
     }
@@ -288,12 +293,6 @@ impl Dht {
         Ok(stored)
     }
 
-    /// The requests of others that are about connections: handshakes and hole punching. They are told to the last one who
-    /// called this.
-    pub fn peer_requests(&self) -> mpsc::Receiver<Incoming> {
-        self.shared.lock().peer_requests()
-    }
-
     /// Answers a request.
     pub fn respond(&self, incoming: &Incoming, answer: Answer) {
         self.shared.with(|state, _| state.node.respond(incoming, answer));
@@ -313,17 +312,36 @@ impl Dht {
         }
     }
 
-    /// Opens another socket, for one connection: a NAT shall show one port of it to all. Gone when the handle is.
-    pub async fn open_socket(&self) -> Result<ExtraSocket, BindError> {
+    /// Opens another socket, for one connection: a NAT shall show one port of it to all. Short datagrams that come to it go
+    /// to `probes`. Gone when the handle is.
+    pub fn open_socket(&self, probes: mpsc::Sender<Probe>) -> Result<ExtraSocket, BindError> {
         let host = *self.local_address().ip();
-        let socket = bind_to(SocketAddrV4::new(host, 0)).await?;
-        let (sender, probes) = probe_channel();
-        let id = self.shared.add_socket(None, socket, Some(sender));
+        let socket = bind_to(&self.shared.udx, SocketAddrV4::new(host, 0))?;
+        let id = self.shared.add_socket(None, socket, Some(probes));
         Ok(ExtraSocket {
             dht: self.clone(),
             id,
-            probes,
         })
+    }
+
+    /// The streams of its connections.
+    pub fn udx(&self) -> &Udx {
+        &self.shared.udx
+    }
+
+    /// A socket as streams use it; `None` if it is closed.
+    pub fn udx_socket(&self, id: SocketId) -> Option<udx::Socket> {
+        let socket = self.shared.lock().socket(id);
+        socket.map(|socket| socket.udx().clone())
+    }
+
+    /// Where a peer announced itself from with this node, by the hash of its key.
+    pub fn announced(&self, target: &Target) -> Option<SocketAddrV4> {
+        self.with_storage(|storage| storage.forward(target)?.relay)
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        &self.shared.peers
     }
 
     pub(super) fn with_storage<T>(&self, act: impl FnOnce(&mut Storage) -> T) -> T {
@@ -352,23 +370,26 @@ impl Drop for CancelRequest<'_> {
     }
 }
 
-/// A socket besides the node's two. What comes to it goes to the node, short datagrams to [`probe`](Self::probe).
+/// A node, as long as somebody else has it.
+pub(super) struct WeakDht(Weak<Shared>);
+
+impl WeakDht {
+    pub(super) fn upgrade(&self) -> Option<Dht> {
+        self.0.upgrade().map(|shared| Dht { shared })
+    }
+}
+
+/// A socket besides the node's two. What comes to it goes to the node.
 #[derive(Debug)]
 pub struct ExtraSocket {
     dht: Dht,
     id: SocketId,
-    probes: mpsc::Receiver<Probe>,
 }
 
 impl ExtraSocket {
     /// To be named in [`SendOptions::socket`] and [`Answer::socket`].
     pub fn id(&self) -> SocketId {
         self.id
-    }
-
-    /// The next short datagram.
-    pub async fn probe(&mut self) -> Option<Probe> {
-        self.probes.recv().await
     }
 }
 
@@ -411,28 +432,30 @@ impl Drop for QueryStream {
     }
 }
 
-async fn bind_to(address: SocketAddrV4) -> Result<Socket, BindError> {
+type Bound = (Socket, mpsc::Receiver<Datagram>);
+
+fn bind_to(udx: &Udx, address: SocketAddrV4) -> Result<Bound, BindError> {
     let failed = |source| BindError::Socket { address, source };
-    Socket::bind(address).await.map_err(failed)
+    Socket::bind(udx, address).map_err(failed)
 }
 
-async fn bind_server(options: &DhtOptions) -> Result<Socket, BindError> {
+fn bind_server(udx: &Udx, options: &DhtOptions) -> Result<Bound, BindError> {
     let first = SocketAddrV4::new(options.host, options.port);
     if options.port == 0 {
-        return bind_to(first).await;
+        return bind_to(udx, first);
     }
     let last = options
         .port
         .saturating_add(if options.any_port { PORTS - 1 } else { 0 });
     let mut failed = None;
     for port in options.port..=last {
-        match bind_to(SocketAddrV4::new(options.host, port)).await {
+        match bind_to(udx, SocketAddrV4::new(options.host, port)) {
             Ok(socket) => return Ok(socket),
             Err(error) => failed = Some(error),
         }
     }
     match failed.filter(|_| !options.any_port) {
         Some(error) => Err(error),
-        None => bind_to(SocketAddrV4::new(options.host, 0)).await,
+        None => bind_to(udx, SocketAddrV4::new(options.host, 0)),
     }
 }

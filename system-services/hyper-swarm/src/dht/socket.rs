@@ -1,30 +1,30 @@
-//! A UDP socket of the node.
+//! A UDP socket of the node, which carries the streams of connections, too.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 
-use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::udx::{self, Datagram, Udx};
 
 /// The longest datagram that is looked at, in bytes. Nodes send what fits into one packet of any network.
 pub const MAX_DATAGRAM_BYTES: usize = 4096;
 
-/// A UDP socket for IPv4.
-#[derive(Debug)]
+/// A UDP socket for IPv4. Cheap to clone; closed when the last clone and the last stream on it are gone.
+#[derive(Clone, Debug)]
 pub struct Socket {
-    socket: UdpSocket,
+    socket: udx::Socket,
     local: SocketAddrV4,
 }
 
 impl Socket {
-    /// Binds it; port 0 takes any.
-    pub async fn bind(address: SocketAddrV4) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address).await?;
-        // Until then the runtime does not know that it can be written to, and `send` would drop everything.
-        socket.writable().await?;
-        let SocketAddr::V4(local) = socket.local_addr()? else {
+    /// Binds it; port 0 takes any. What comes to it and belongs to no stream comes out of the channel.
+    pub fn bind(udx: &Udx, address: SocketAddrV4) -> io::Result<(Self, mpsc::Receiver<Datagram>)> {
+        let (socket, datagrams) = udx.bind(address.into())?;
+        let SocketAddr::V4(local) = socket.local_addr() else {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         };
-        Ok(Self { socket, local })
+        Ok((Self { socket, local }, datagrams))
     }
 
     /// Where it is bound.
@@ -32,38 +32,20 @@ impl Socket {
         self.local
     }
 
-    /// The next datagram, as long as it is no longer than `buffer`.
-    pub async fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(&'a [u8], SocketAddrV4)> {
-        loop {
-            match self.socket.recv_from(buffer).await {
-                // As long as the buffer: it was cut.
-                Ok((len, SocketAddr::V4(from))) if len < buffer.len() => return Ok((&buffer[..len], from)),
-                Ok(_) => {}
-                // An ICMP answer to what was sent earlier, to whomever.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
-            }
-        }
+    /// As streams use it.
+    pub fn udx(&self) -> &udx::Socket {
+        &self.socket
     }
 
-    /// Sends a datagram if there is room for it, with a time to live of `ttl` hops (0: the system's default). Like any
+    /// Sends a datagram if there is room for it, with a time to live of `ttl` hops (0: the usual). Like any
     /// datagram it may be lost.
     pub fn send(&self, bytes: &[u8], to: SocketAddrV4, ttl: u8) {
-        let sent = if ttl == 0 {
-            self.socket.try_send_to(bytes, to.into())
-        } else {
-            self.send_with_ttl(bytes, to, ttl)
+        let sent = match ttl {
+            0 => self.socket.try_send_to(bytes, to.into()),
+            ttl => self.socket.try_send_to_ttl(bytes, to.into(), ttl),
         };
         if let Err(error) = sent {
             tracing::trace!(%to, %error, "datagram not sent");
         }
-    }
-
-    fn send_with_ttl(&self, bytes: &[u8], to: SocketAddrV4, ttl: u8) -> io::Result<usize> {
-        let usual = self.socket.ttl()?;
-        self.socket.set_ttl(ttl.into())?;
-        let sent = self.socket.try_send_to(bytes, to.into());
-        self.socket.set_ttl(usual)?;
-        sent
     }
 }

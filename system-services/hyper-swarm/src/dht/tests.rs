@@ -11,7 +11,7 @@ use super::*;
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A first node, and others that began with it.
-async fn testnet(size: usize) -> Vec<Dht> {
+pub(super) async fn testnet(size: usize) -> Vec<Dht> {
     let first = DhtOptions {
         address: Some(SocketAddrV4::new(LOCALHOST, 1)),
         ephemeral: Some(false),
@@ -35,7 +35,7 @@ async fn testnet(size: usize) -> Vec<Dht> {
 }
 
 /// A node that nobody names.
-async fn guest(nodes: &[Dht]) -> Dht {
+pub(super) async fn guest(nodes: &[Dht]) -> Dht {
     let guest = Dht::bind(DhtOptions::loopback([nodes[0].local_address()]))
         .await
         .unwrap();
@@ -43,7 +43,7 @@ async fn guest(nodes: &[Dht]) -> Dht {
     guest
 }
 
-async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
     let time = Duration::from_secs(seconds);
     tokio::time::timeout(time, what).await.expect("takes too long")
 }

@@ -148,7 +148,16 @@ impl Socket {
     /// # Errors
     /// Those of the operating system; [`io::ErrorKind::WouldBlock`] if it has no room.
     pub fn try_send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.carrier().try_send(bytes, None, to)
+        // Not by way of the runtime, which takes a new socket for full until it has looked.
+        self.carrier().send(bytes, None, to, None)
+    }
+
+    /// As [`try_send_to`](Self::try_send_to), no further than `ttl` hops.
+    ///
+    /// # Errors
+    /// Those of the operating system; [`io::ErrorKind::WouldBlock`] if it has no room.
+    pub fn try_send_to_ttl(&self, bytes: &[u8], to: SocketAddr, ttl: u8) -> io::Result<()> {
+        self.carrier().send(bytes, None, to, Some(ttl))
     }
 
     /// Has the task look at a stream.

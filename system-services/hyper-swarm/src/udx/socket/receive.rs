@@ -61,8 +61,10 @@ impl Task {
         if let Some(destination) = state.relay_to.clone() {
             self.note_relayed(&mut state, bytes, stride);
             drop(state);
-            match destination.upgrade().and_then(|to| to.lock().path.clone()) {
-                Some(path) => self.pass_on(bytes, stride, &path),
+            match destination.upgrade().map(|to| to.lock().path.clone()) {
+                Some(Some(path)) => self.pass_on(bytes, stride, &path),
+                // The other end has not come yet: this one sends again what is lost.
+                Some(None) => {}
                 None => shared.destroy(),
             }
             state = shared.lock();
