@@ -45,13 +45,15 @@ pub fn read_address(reader: &mut Reader<'_>, field: &'static str) -> Result<Sock
     reader.array(field).map(address_from)
 }
 
-/// Whether `a` is closer to `target` than `b` is: by the XOR of the ids, as numbers.
-pub fn is_closer(target: &Target, a: &NodeId, b: &NodeId) -> bool {
-    compare(target, a, b).is_lt()
+/// How far an id is from a target: the XOR of both, as a number.
+pub type Distance = [u8; 32];
+
+/// The distance of an id to a target.
+pub fn distance(target: &Target, id: &NodeId) -> Distance {
+    std::array::from_fn(|i| id[i] ^ target[i])
 }
 
 /// Orders two ids by their distance to `target`.
 pub fn compare(target: &Target, a: &NodeId, b: &NodeId) -> std::cmp::Ordering {
-    let distance = |id: &NodeId| -> [u8; 32] { std::array::from_fn(|i| id[i] ^ target[i]) };
-    distance(a).cmp(&distance(b))
+    distance(target, a).cmp(&distance(target, b))
 }

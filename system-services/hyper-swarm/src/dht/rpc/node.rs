@@ -4,6 +4,7 @@
 //! out ([`poll_transmit`](Node::poll_transmit), [`poll_event`](Node::poll_event)). It has two sockets: as long as it does not know
 //! whether strangers reach it, it sends from the client socket, and has others try whether they reach the server socket.
 
+mod fuzz;
 mod incoming;
 mod network;
 mod outgoing;
@@ -24,6 +25,7 @@ use super::requests::{Counts, MAX_WINDOW, Requests, SocketId, Transmit};
 use super::table::RoutingTable;
 use super::token::Tokens;
 
+pub use fuzz::fuzz_node;
 pub use incoming::{Answer, ERROR_INVALID_TOKEN, ERROR_UNKNOWN_COMMAND, Incoming};
 pub use outgoing::Outgoing;
 

@@ -2,11 +2,11 @@
 //!
 //! Pure: the [`Node`](super::node::Node) sends what [`Query::poll`] asks for and tells what came of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::address::{NodeId, Target, compare, is_closer, is_reachable, node_id};
+use super::address::{Distance, NodeId, Target, distance, is_reachable, node_id};
 use super::command::Command;
 use super::message::Token;
 use super::table::K;
@@ -123,10 +123,11 @@ pub struct Query {
     concurrency: usize,
     retries: u32,
     only_nodes: bool,
-    /// To be asked; the last one first.
-    open: Vec<(NodeId, SocketAddrV4)>,
+    /// To be asked, by their distance to the target.
+    open: BTreeMap<Distance, SocketAddrV4>,
     seen: HashMap<SocketAddrV4, Seen>,
-    closest: Vec<(NodeId, Reply)>,
+    /// Those that answered, the closest first.
+    closest: Vec<(Distance, Reply)>,
     visits: usize,
     inflight: usize,
     slow: usize,
@@ -145,7 +146,7 @@ impl Query {
             concurrency: options.concurrency.max(1),
             retries: options.retries,
             only_nodes: false,
-            open: Vec::new(),
+            open: BTreeMap::new(),
             seen: HashMap::new(),
             closest: Vec::new(),
             visits: 0,
@@ -212,10 +213,12 @@ impl Query {
         } + self.slow;
         while self.inflight < concurrency
             && self.visits < MAX_VISITS
-            && let Some((id, node)) = self.open.pop()
+            && let Some((distance, node)) = self.open.pop_first()
         {
-            if !self.is_wanted(&id) {
-                continue;
+            if !self.is_wanted(&distance) {
+                // Nor are those that are farther.
+                self.open.clear();
+                break;
             }
             self.inflight += 1;
             self.visits += 1;
@@ -257,9 +260,6 @@ impl Query {
         for node in &reply.closer_nodes {
             hints.extend(self.add(*node, Some(reply.from)));
         }
-        // The closest first. They come so, but from a stranger.
-        let target = self.question.target;
-        self.open.sort_by(|(a, _), (b, _)| compare(&target, b, a));
         hints
     }
 
@@ -280,7 +280,7 @@ impl Query {
     }
 
     fn add_all(&mut self, nodes: Vec<SocketAddrV4>) {
-        for node in nodes.into_iter().rev() {
+        for node in nodes {
             self.add(node, None);
         }
     }
@@ -302,29 +302,30 @@ impl Query {
             }
             None => {}
         }
-        if self.is_wanted(&id) && self.seen.len() < MAX_SEEN {
+        let distance = distance(&self.question.target, &id);
+        if self.is_wanted(&distance) && self.seen.len() < MAX_SEEN {
             self.seen.insert(node, Seen::Open(referrer.into_iter().collect()));
-            self.open.push((id, node));
+            self.open.insert(distance, node);
         }
         None
     }
 
-    /// Whether the answer of a node with this id could be among the closest.
-    fn is_wanted(&self, id: &NodeId) -> bool {
+    /// Whether the answer of a node at this distance could be among the closest.
+    fn is_wanted(&self, distance: &Distance) -> bool {
         let last = self.closest.last();
-        self.closest.len() < K || last.is_none_or(|(last, _)| is_closer(&self.question.target, id, last))
+        self.closest.len() < K || last.is_none_or(|(last, _)| distance < last)
     }
 
     fn keep_if_close(&mut self, reply: &Reply) {
-        let Some(id) = reply.from_id.filter(|id| self.is_wanted(id)) else {
+        let Some(id) = reply.from_id else {
             return;
         };
-        let target = &self.question.target;
-        let place = self
-            .closest
-            .binary_search_by(|(other, _)| compare(target, other, &id));
-        if let Err(at) = place {
-            self.closest.insert(at, (id, reply.clone()));
+        let distance = distance(&self.question.target, &id);
+        let place = self.closest.binary_search_by(|(other, _)| other.cmp(&distance));
+        if let Err(at) = place
+            && at < K
+        {
+            self.closest.insert(at, (distance, reply.clone()));
             self.closest.truncate(K);
         }
     }

@@ -98,6 +98,11 @@ impl Upkeep {
         self.checked_host = host;
     }
 
+    /// Pings that wait for their answer.
+    pub(super) fn held(&self) -> usize {
+        self.delayed.len()
+    }
+
     pub(super) fn delay(&mut self, ping: DelayedPing) {
         if self.delayed.len() < MAX_DELAYED_PINGS {
             self.delayed.push(ping);
