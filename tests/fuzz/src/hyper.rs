@@ -8,7 +8,10 @@ use hyper_drive::bee::fuzz_block;
 use hyper_swarm::dht::messages::{
     HandshakeMessage, HolepunchMessage, NoisePayload, fuzz_dht_handshake, fuzz_dht_holepunch,
 };
+use hyper_swarm::dht::records::{Announcement, LookupAnswer, MutableRecord, fuzz_records};
 use hyper_swarm::dht::relay::messages::{RelayMessage, fuzz_blind_relay};
+use hyper_swarm::dht::rpc::message::{Message as DhtMessage, fuzz_message};
+use hyper_swarm::dht::rpc::node::fuzz_node;
 use hyper_swarm::noise::{Handshake, KeyPair, fuzz_handshake};
 use hyper_swarm::secret_stream::{Connecting, Options, Random, fuzz_secret_stream};
 use hyper_swarm::udx::packet::{Packet, fuzz_packet};
@@ -206,6 +209,36 @@ pub fn blind_relay(bytes: &[u8]) {
 /// A block of a bee behind its number in two bytes. Accepted is what has a key and tree nodes.
 pub fn bee_block(bytes: &[u8]) {
     if fuzz_block(bytes) {
+        accept();
+    }
+}
+
+/// A datagram of the DHT.
+pub fn dht_message(bytes: &[u8]) {
+    fuzz_message(bytes);
+    if matches!(DhtMessage::decode(bytes), Some(Ok(_))) {
+        accept();
+    }
+}
+
+/// What nodes of the DHT store for others, and how they are asked for it.
+pub fn dht_records(bytes: &[u8]) {
+    fuzz_records(bytes);
+    if Announcement::decode(bytes).is_ok()
+        || LookupAnswer::decode(bytes).is_ok()
+        || MutableRecord::decode_put(bytes).is_ok()
+    {
+        accept();
+    }
+}
+
+/// Datagrams to a node of the DHT, each after what happens besides and its length. Accepted is a first one of the DHT.
+pub fn dht_node(bytes: &[u8]) {
+    fuzz_node(bytes);
+    if let [_, len, rest @ ..] = bytes
+        && let Some(first) = rest.get(..usize::from(*len))
+        && matches!(DhtMessage::decode(first), Some(Ok(_)))
+    {
         accept();
     }
 }

@@ -33,7 +33,7 @@ pub use disk::disk_layout;
 pub use fat::fat_image;
 pub use hyper::{
     bee_block, blind_relay, core_manifest, core_message, core_proof, core_signature, dht_handshake,
-    dht_holepunch, mux, noise, secret_stream, udx_packet, udx_stream,
+    dht_holepunch, dht_message, dht_node, dht_records, mux, noise, secret_stream, udx_packet, udx_stream,
 };
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
 pub use updater::{content_range, night, prose, updater_journal, updater_settings};
@@ -64,6 +64,9 @@ pub const TARGETS: &[Target] = &[
     ("core_signature", core_signature),
     ("dht_handshake", dht_handshake),
     ("dht_holepunch", dht_holepunch),
+    ("dht_message", dht_message),
+    ("dht_node", dht_node),
+    ("dht_records", dht_records),
     ("disk_layout", disk_layout),
     ("ext4", ext4),
     ("facts", facts),

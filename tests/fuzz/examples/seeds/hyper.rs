@@ -41,7 +41,8 @@ pub fn seeds() -> Result<()> {
     messages()?;
     channels()?;
     streams()?;
-    connecting()
+    connecting()?;
+    nodes()
 }
 
 fn cores() -> Result<()> {
@@ -218,4 +219,42 @@ fn connecting() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What nodes of the DHT say to each other, and what they store.
+fn nodes() -> Result<()> {
+    let vectors = vectors("hyper-swarm/tests/vectors/dht")?;
+    let mut talk = Vec::new();
+    for part in ["requests", "responses"] {
+        for (n, vector) in list(&vectors[part]).iter().enumerate().step_by(7) {
+            let bytes = hex(&vector["bytes"])?;
+            seed("dht_message", &format!("valid-{part}-{n}"), &bytes)?;
+            if let Ok(len) = u8::try_from(bytes.len()) {
+                talk.extend([u8::try_from(3 * n)?, len]);
+                talk.extend(&bytes);
+            }
+        }
+    }
+    seed("dht_node", "valid-all", &talk)?;
+    for (n, vector) in list(&vectors["announce"]["announcements"])
+        .iter()
+        .enumerate()
+        .step_by(5)
+    {
+        seed(
+            "dht_records",
+            &format!("valid-announcement-{n}"),
+            hex(&vector["bytes"])?,
+        )?;
+    }
+    for (n, vector) in list(&vectors["mutables"]).iter().enumerate().step_by(2) {
+        seed("dht_records", &format!("valid-mutable-{n}"), hex(&vector["put"])?)?;
+    }
+    seed("dht_records", "valid-lookup", hex(&vectors["lookup"]["bytes"])?)?;
+    let first = hex(&vectors["requests"][63]["bytes"])?;
+    seed("dht_message", "cut", &first[..40])?;
+    let short = hex(&vectors["requests"][4]["bytes"])?;
+    let once = [&[0, u8::try_from(short.len())?], &short[..]].concat();
+    seed("dht_node", "valid-once", once)?;
+    seed("dht_node", "nothing", [0, 0])
 }
