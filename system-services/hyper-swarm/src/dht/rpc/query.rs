@@ -211,18 +211,17 @@ impl Query {
         } else {
             self.concurrency
         } + self.slow;
-        while self.inflight < concurrency
+        if self.inflight < concurrency
             && self.visits < MAX_VISITS
             && let Some((distance, node)) = self.open.pop_first()
         {
-            if !self.is_wanted(&distance) {
-                // Nor are those that are farther.
-                self.open.clear();
-                break;
+            if self.is_wanted(&distance) {
+                self.inflight += 1;
+                self.visits += 1;
+                return Step::Visit(node);
             }
-            self.inflight += 1;
-            self.visits += 1;
-            return Step::Visit(node);
+            // Nor are those that are farther.
+            self.open.clear();
         }
         let has_more = !self.open.is_empty() && self.visits < MAX_VISITS;
         let waits_for_slow_ones_only = self.slow == self.inflight && self.closest.len() >= K;
