@@ -9,12 +9,14 @@ use std::time::Instant;
 use hyper_core::core::CoreOptions;
 use hyper_core::crypto::KeyPair;
 use hyper_core::session::Session;
-use hyper_core::store::Store;
+use hyper_core::store::{Durability, Store, StoreOptions};
 use hyper_drive::bee::{Bee, KeyRange};
 
 type Error = Box<dyn std::error::Error>;
 
 const KEYS: u64 = 10_000;
+/// Each waits for the disk.
+const FLUSHED: u64 = 1000;
 const BATCHED: u64 = 20_000;
 const BATCH: u64 = 1000;
 /// Puts and gets in a large bee.
@@ -34,8 +36,12 @@ fn say(what: &str, count: u64, start: Instant) {
     println!("{}", serde_json::json!({"what": what, "per_s": per_s}));
 }
 
-fn open(folder: &Path) -> Result<Bee, Error> {
-    let store = Store::open(&folder.join("store"))?;
+fn open(folder: &Path, durability: Durability) -> Result<Bee, Error> {
+    let options = StoreOptions {
+        durability,
+        ..StoreOptions::default()
+    };
+    let store = Store::open_with(&folder.join("store"), options)?;
     let core = store.core(CoreOptions::from_key_pair(KeyPair::from_seed(&[1; 32])))?;
     Ok(Bee::new(Session::new(core)?))
 }
@@ -84,11 +90,15 @@ async fn scan(bee: &Bee, what: &str, count: u64) -> Result<(), Error> {
 
 async fn as_the_peer() -> Result<(), Error> {
     let folder = tempfile::tempdir()?;
-    let bee = open(folder.path())?;
+    // The peer leaves it to the kernel when something is written.
+    let bee = open(folder.path(), Durability::ProcessCrash)?;
     put(&bee, "bee-put", KEYS).await?;
     get(&bee, "bee-get", KEYS, KEYS).await?;
     let folder = tempfile::tempdir()?;
-    let bee = open(folder.path())?;
+    let bee = open(folder.path(), Durability::PowerCut)?;
+    put(&bee, "bee-put-flushed", FLUSHED).await?;
+    let folder = tempfile::tempdir()?;
+    let bee = open(folder.path(), Durability::ProcessCrash)?;
     let start = Instant::now();
     put_batches(&bee, 0..BATCHED, BATCHED).await?;
     say("bee-batch-put", BATCHED, start);
@@ -98,7 +108,7 @@ async fn as_the_peer() -> Result<(), Error> {
 /// Whether the cost grows with the bee: the same measurements within 10,000 keys and within all of them.
 async fn large(keys: u64) -> Result<(), Error> {
     let folder = tempfile::tempdir()?;
-    let bee = open(folder.path())?;
+    let bee = open(folder.path(), Durability::ProcessCrash)?;
     let mut built = 0;
     for size in [KEYS, keys] {
         let start = Instant::now();
@@ -119,7 +129,7 @@ async fn large(keys: u64) -> Result<(), Error> {
     scan(&bee, &format!("bee-scan-of-{keys}"), keys).await?;
     drop(bee);
     let start = Instant::now();
-    let bee = open(folder.path())?;
+    let bee = open(folder.path(), Durability::ProcessCrash)?;
     bee.get(key(0, keys)).await?.ok_or("a key is gone")?;
     let ms = start.elapsed().as_secs_f64() * 1000.0;
     println!(
