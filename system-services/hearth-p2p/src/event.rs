@@ -97,6 +97,18 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
     },
+    /// A peer could not be connected to.
+    NotConnected {
+        /// Its public key.
+        peer: &'a str,
+        /// Why.
+        reason: &'a str,
+    },
+    /// Others can connect to this key.
+    Serving {
+        /// The key.
+        key: &'a str,
+    },
     /// A core has another length, or more of it is stored.
     Length {
         /// The core's key.

@@ -14,6 +14,7 @@ mod refusal;
 mod secret;
 mod select;
 mod stop;
+mod tunnel;
 
 use std::process::ExitCode;
 
@@ -26,26 +27,13 @@ use crate::output::Output;
 ///
 /// What is written here can be read by the programs of the JavaScript stack (Hypercore 11), and the other way round.
 #[derive(Debug, Parser)]
-#[command(name = "hearth-p2p", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(name = "hearth-p2p", version, max_term_width = 100, after_long_help = refusal::EXIT_CODES)]
 struct Arguments {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
     verb: Verb,
 }
-
-const AFTER_HELP: &str = "\
-Exit codes:
-  0  done, or ended by Ctrl-C where that is the way to end
-  1  failed; the message says where and what to do
-  2  the command line is wrong
-  3  what was asked for is not there (a name, a block, a key, a file)
-  4  no peer could be reached, or none answered in time
-  5  the storage cannot be opened, or is damaged
-  6  refused: the core cannot be written here, or a condition does not hold
-  130  cut off by Ctrl-C before it was done
-
-docs/p2p.md is the manual, with the JSON events.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -54,6 +42,7 @@ enum Verb {
     Dht(dht::Options),
     Drive(drive::Options),
     Key(key::Options),
+    Tunnel(tunnel::Options),
 }
 
 fn main() -> ExitCode {
@@ -75,5 +64,6 @@ async fn run(arguments: Arguments, output: Output) -> anyhow::Result<()> {
         Verb::Dht(options) => dht::run(options, &context).await,
         Verb::Drive(options) => drive::run(options, &context).await,
         Verb::Key(options) => key::run(options, &context).await,
+        Verb::Tunnel(options) => tunnel::run(options, &context).await,
     }
 }

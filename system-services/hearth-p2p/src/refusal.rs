@@ -16,6 +16,20 @@ use hyper_drive::mirror::MirrorError;
 use crate::event::Event;
 use crate::output::Output;
 
+/// The exit codes, for the help.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or ended by Ctrl-C where that is the way to end
+  1  failed; the message says where and what to do
+  2  the command line is wrong
+  3  what was asked for is not there (a name, a block, a key, a file)
+  4  no peer could be reached, or none answered in time
+  5  the storage cannot be opened, or is damaged
+  6  refused: the core cannot be written here, or a condition does not hold
+  130  cut off by Ctrl-C before it was done
+
+docs/p2p.md is the manual, with the JSON events.";
+
 /// What is not the fault of any part: the sentence says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
