@@ -2,16 +2,15 @@
 //!
 //! Hand in what comes ([`Stream::receive`]), what is written and the time; after every call send what
 //! [`Stream::poll_transmit`] gives until it gives nothing, and call [`Stream::handle_timeout`] when [`Stream::poll_timeout`]
-//! says. Packets are found lost as libudx finds them (RACK, tail-loss probes); the congestion window is CUBIC's, where
-//! libudx has BBR. Memory is bounded by [`Config`], whatever the peer sends.
+//! says. Packets are found lost as libudx finds them (RACK, tail-loss probes), and sent as fast as libudx's BBR would. Memory is bounded by [`Config`], whatever the peer sends.
 //!
 //! Addresses are not known here. Whoever sits on the path can forge packets: what the bytes say is for the layer above.
 
+mod buffer;
 mod fuzz;
 mod loss;
 mod numbers;
 mod outstanding;
-mod queue;
 mod receiver;
 mod sender;
 mod transmit;
@@ -175,10 +174,6 @@ impl Stream {
     }
 
     fn after_ack(&mut self, now: Instant) {
-        if self.write_was_refused && self.sender.room() > 0 {
-            self.write_was_refused = false;
-            self.tell(Event::Writable);
-        }
         if self.sender.is_finished() && self.receiver.has_ended() {
             self.close(CloseReason::Finished, State::Lingering { until: now + LINGER });
         }
@@ -196,6 +191,7 @@ impl Stream {
     fn close(&mut self, reason: CloseReason, state: State) {
         self.state = state;
         self.messages_out.clear();
+        self.sender.discard();
         self.tell(Event::Closed(reason));
     }
 
@@ -207,6 +203,10 @@ impl Stream {
 
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.write_was_refused && self.state == State::Open && self.sender.has_much_room() {
+            self.write_was_refused = false;
+            self.tell(Event::Writable);
+        }
         self.events.pop_front()
     }
 

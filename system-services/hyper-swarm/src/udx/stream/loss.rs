@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::sender::Sender;
+use crate::udx::congestion::Acked;
 use crate::udx::packet::{Header, SackBlock};
 
 /// What the peer may wait before it acknowledges.
@@ -70,12 +71,12 @@ impl Sender {
             return;
         }
         self.update_window(header, ack);
-        let in_use = self.outstanding.in_flight() * 2 >= self.cubic.window();
         let mut arrivals = Arrivals::default();
         for number in first..ack {
             self.on_arrived(number, now, &mut arrivals);
         }
-        self.outstanding.forget_before(ack);
+        let released = self.outstanding.forget_before(ack);
+        self.buffer.release(released);
         self.on_blocks(blocks, now, &mut arrivals);
         if let Some(sample) = arrivals.sample {
             self.rtt.on_sample(sample, now);
@@ -87,15 +88,23 @@ impl Sender {
         if arrivals.count == 0 {
             return;
         }
-        if self.recovery.is_none()
-            && in_use
-            && let Some(rtt) = self.rtt.smoothed()
-        {
-            self.cubic.on_acked(arrivals.count, now, rtt);
-        }
         self.timers.timeout = (self.outstanding.len() > 0).then(|| now + self.rtt.rto());
         self.detect_losses(now);
         self.arm_tail_probe(now);
+        self.update_model(&arrivals, now);
+    }
+
+    fn update_model(&mut self, arrivals: &Arrivals, now: Instant) {
+        let min_rtt = self.rtt.min().unwrap_or_default();
+        let acked = Acked {
+            packets: arrivals.count,
+            lost: std::mem::take(&mut self.lost),
+            in_flight: self.outstanding.in_flight(),
+            rtt: arrivals.sample,
+            in_recovery: self.recovery.is_some(),
+            sample: self.delivery.take_sample(min_rtt, now),
+        };
+        self.bbr.on_acked(&acked, self.delivery.delivered(), now);
     }
 
     /// RFC 9293, section 3.10.7.4: an older packet does not change the window.
@@ -132,6 +141,7 @@ impl Sender {
         arrivals.count += 1;
         let rtt = now.saturating_duration_since(sent.sent_at);
         let (serial, sent_again, was_probe) = (sent.serial, sent.sent_again, sent.padding > 0);
+        self.delivery.on_arrived(&sent.stamp, sent.sent_at, now);
         if was_probe {
             self.mtu.on_probe_acked();
         }
@@ -180,10 +190,11 @@ impl Sender {
                 break;
             }
             self.outstanding.lose(number);
-            congestion |= !self.drop_padding(number);
+            let was_probe = self.drop_padding(number);
+            self.lost += usize::from(!was_probe);
+            congestion |= !was_probe;
         }
         if congestion && self.recovery.is_none() {
-            self.cubic.on_loss();
             self.recovery = Some(self.outstanding.next());
         }
     }
@@ -239,7 +250,7 @@ impl Sender {
         }
         self.outstanding.lose(oldest);
         self.drop_padding(oldest);
-        self.cubic.on_timeout(self.recovery.is_some());
+        self.bbr.on_timeout(self.outstanding.in_flight());
         self.recovery = Some(self.outstanding.next());
         self.rtt.on_timeout();
         self.timers.tail_probe = None;

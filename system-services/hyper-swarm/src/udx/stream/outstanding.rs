@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use crate::udx::congestion::Stamp;
 use crate::udx::packet::Flags;
 
 /// A packet that was sent at least once. Its payload never changes, as its number counts for it.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) flags: Flags,
-    /// Given back when the packet is acknowledged early.
-    pub(super) payload: Box<[u8]>,
+    /// Where its payload starts, counted from the stream's first byte.
+    pub(super) start: u64,
     pub(super) len: usize,
     /// Zeros that make it a probe of the path.
     pub(super) padding: u8,
@@ -20,6 +21,8 @@ pub(super) struct Sent {
     pub(super) sent_at: Instant,
     pub(super) sent_again: bool,
     pub(super) timeouts: u8,
+    /// What was known of the way when it was sent last.
+    pub(super) stamp: Stamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,31 +94,41 @@ impl Outstanding {
     }
 
     /// A new packet goes out.
-    pub(super) fn push(&mut self, flags: Flags, payload: Box<[u8]>, padding: u8, now: Instant) -> u64 {
+    pub(super) fn push(
+        &mut self,
+        flags: Flags,
+        start: u64,
+        len: usize,
+        padding: u8,
+        stamp: Stamp,
+        now: Instant,
+    ) -> u64 {
         let number = self.next();
         self.serial += 1;
-        self.bytes += payload.len();
+        self.bytes += len;
         self.in_flight += 1;
         self.packets.push_back(Sent {
             flags,
-            len: payload.len(),
-            payload,
+            start,
+            len,
             padding,
             state: SentState::InFlight,
             serial: self.serial,
             sent_at: now,
             sent_again: false,
             timeouts: 0,
+            stamp,
         });
         self.order.push_back((self.serial, number));
         number
     }
 
     /// One that was lost, or is taken as a probe, goes out again.
-    pub(super) fn send_again(&mut self, number: u64, now: Instant) {
+    pub(super) fn send_again(&mut self, number: u64, stamp: Stamp, now: Instant) {
         let serial = self.serial + 1;
         let Some(sent) = self.get_mut(number) else { return };
         (sent.serial, sent.sent_at, sent.sent_again) = (serial, now, true);
+        sent.stamp = stamp;
         if sent.state == SentState::Lost {
             sent.state = SentState::InFlight;
             self.in_flight += 1;
@@ -147,13 +160,13 @@ impl Outstanding {
             }
         }
         sent.state = SentState::Arrived;
-        sent.payload = Box::default();
         self.arrived += 1;
         Some(sent)
     }
 
-    /// Forgets those before `number`, which have all arrived.
-    pub(super) fn forget_before(&mut self, number: u64) {
+    /// Forgets those before `number`, which have all arrived. Says how many bytes they were.
+    pub(super) fn forget_before(&mut self, number: u64) -> usize {
+        let before = self.bytes;
         while self.first < number
             && let Some(sent) = self.packets.pop_front()
         {
@@ -164,6 +177,15 @@ impl Outstanding {
         if self.packets.is_empty() {
             self.order.clear();
         }
+        before - self.bytes
+    }
+
+    /// Forgets all of them; none is waited for any more.
+    pub(super) fn clear(&mut self) {
+        *self = Self {
+            first: self.next(),
+            ..Self::default()
+        };
     }
 
     /// The earliest transmission that still counts: its packet is on its way since then.

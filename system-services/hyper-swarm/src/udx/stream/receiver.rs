@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::buffer::take_front;
 use super::numbers::Numbers;
-use super::queue::take_front;
 use crate::udx::packet::{Flags, SackBlock, Seq};
 
 /// What an early packet is charged beside its payload, so that empty ones are not free.

@@ -1,19 +1,20 @@
 //! The sending half: cuts what is written into packets, and says which packet goes out when.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::buffer::SendBuffer;
 use super::loss::{Rack, Timers};
 use super::numbers::Numbers;
 use super::outstanding::Outstanding;
-use super::queue::take_front;
-use crate::udx::congestion::Cubic;
+use crate::udx::congestion::{Bbr, Delivery};
 use crate::udx::mtu::MtuSearch;
 use crate::udx::packet::{Flags, HEADER_BYTES, Seq};
 use crate::udx::rtt::RttEstimator;
 
 /// Most packets from the oldest that is not acknowledged to the newest.
 const MAX_OUTSTANDING: usize = 16384;
+/// Most bytes that wait to be sent for the first time, whatever is under way. libudx's figure.
+const MAX_UNSENT_BYTES: usize = 256 << 10;
 /// So much may be sent at once that the pace would have let out before.
 const BURST: Duration = Duration::from_millis(2);
 const IPV4_AND_UDP_BYTES: u16 = 28;
@@ -30,15 +31,18 @@ enum End {
 pub(super) struct Sender {
     pub(super) numbers: Numbers,
     pub(super) outstanding: Outstanding,
-    /// Written, in no packet yet.
-    queue: VecDeque<u8>,
+    /// Written, and not acknowledged.
+    pub(super) buffer: SendBuffer,
     capacity: usize,
     end: End,
     /// What the peer would take, and the numbers (of its packet, acknowledged) by which that is known.
     pub(super) window: usize,
     pub(super) window_from: (Seq, u64),
     pub(super) rtt: RttEstimator,
-    pub(super) cubic: Cubic,
+    pub(super) bbr: Bbr,
+    pub(super) delivery: Delivery,
+    /// Packets that were found lost since the last acknowledgement.
+    pub(super) lost: usize,
     pub(super) mtu: MtuSearch,
     pub(super) rack: Rack,
     pub(super) timers: Timers,
@@ -53,7 +57,7 @@ pub(super) struct Transmission<'a> {
     pub(super) seq: Seq,
     pub(super) flags: Flags,
     pub(super) padding: u8,
-    pub(super) payload: &'a [u8],
+    pub(super) payload: [&'a [u8]; 2],
 }
 
 impl Sender {
@@ -61,13 +65,15 @@ impl Sender {
         Self {
             numbers: Numbers::new(first),
             outstanding: Outstanding::default(),
-            queue: VecDeque::new(),
+            buffer: SendBuffer::default(),
             capacity,
             end: End::Open,
             window: peers_window as usize,
             window_from: (peers_first, 0),
             rtt: RttEstimator::default(),
-            cubic: Cubic::default(),
+            bbr: Bbr::default(),
+            delivery: Delivery::default(),
+            lost: 0,
             mtu: MtuSearch::default(),
             rack: Rack::default(),
             timers: Timers::default(),
@@ -83,16 +89,29 @@ impl Sender {
             return 0;
         }
         let len = bytes.len().min(self.room());
-        self.queue.extend(&bytes[..len]);
+        self.buffer.write(&bytes[..len]);
         len
     }
 
     pub(super) fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.held_bytes())
+        let unsent = MAX_UNSENT_BYTES.saturating_sub(self.buffer.unsent());
+        self.capacity.saturating_sub(self.held_bytes()).min(unsent)
+    }
+
+    /// There is enough room again to wake a writer.
+    pub(super) fn has_much_room(&self) -> bool {
+        self.room() >= (self.capacity.min(MAX_UNSENT_BYTES) / 4).max(1)
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.queue.len() + self.outstanding.bytes()
+        self.buffer.len()
+    }
+
+    /// Nothing will be sent any more.
+    pub(super) fn discard(&mut self) {
+        self.buffer = SendBuffer::default();
+        self.outstanding.clear();
+        self.timers = Timers::default();
     }
 
     pub(super) fn finish(&mut self) {
@@ -112,7 +131,7 @@ impl Sender {
 
     /// Something new waits to be sent.
     pub(super) fn has_new(&self) -> bool {
-        !self.queue.is_empty() || self.end == End::Wanted
+        self.buffer.unsent() > 0 || self.end == End::Wanted
     }
 
     /// Everything sent is acknowledged and the peer takes nothing: only a question helps.
@@ -140,7 +159,7 @@ impl Sender {
 
     /// When something could go out, but for the pace.
     pub(super) fn paced_until(&self) -> Option<Instant> {
-        let has_room = self.outstanding.in_flight() < self.cubic.window();
+        let has_room = self.outstanding.in_flight() < self.bbr.window();
         let waits = self.outstanding.first_lost().is_some() || self.may_send_new();
         self.next_send.filter(|_| has_room && waits)
     }
@@ -164,20 +183,31 @@ impl Sender {
             seq,
             flags: sent.flags,
             padding: sent.padding,
-            payload: &sent.payload,
+            payload: self.buffer.slices(sent.start, sent.len),
         })
     }
 
     fn transmit_within_window(&mut self, now: Instant) -> Option<u64> {
         let is_early = self.next_send.is_some_and(|at| now < at);
-        if is_early || self.outstanding.in_flight() >= self.cubic.window() {
+        if is_early || self.outstanding.in_flight() >= self.bbr.window() {
             return None;
         }
         if let Some(number) = self.outstanding.first_lost() {
-            self.outstanding.send_again(number, now);
+            self.send_again(number, now);
             return Some(number);
         }
-        self.may_send_new().then(|| self.push_new(now, true))
+        if self.may_send_new() {
+            return Some(self.push_new(now, true));
+        }
+        if !self.has_new() {
+            self.delivery.set_app_limited(self.outstanding.in_flight());
+        }
+        None
+    }
+
+    fn send_again(&mut self, number: u64, now: Instant) {
+        let stamp = self.delivery.stamp(self.outstanding.in_flight() == 0, now);
+        self.outstanding.send_again(number, stamp, now);
     }
 
     /// A tail-loss probe (RFC 8985, section 7.3): something new, or else the last packet again, whatever the window.
@@ -186,7 +216,7 @@ impl Sender {
             return Some(self.push_new(now, false));
         }
         let number = self.outstanding.last_in_flight()?;
-        self.outstanding.send_again(number, now);
+        self.send_again(number, now);
         self.drop_padding(number);
         Some(number)
     }
@@ -206,29 +236,32 @@ impl Sender {
     /// Cuts the next packet off the queue.
     fn push_new(&mut self, now: Instant, may_probe: bool) -> u64 {
         let max = self.max_payload();
-        let mut payload = vec![0; max.min(self.queue.len())].into_boxed_slice();
-        take_front(&mut self.queue, &mut payload);
+        let (start, len) = self.buffer.cut(max);
         let mut flags = Flags::NONE;
-        if !payload.is_empty() {
+        if len > 0 {
             flags = flags | Flags::DATA;
         }
-        if self.queue.is_empty() && self.end == End::Wanted {
+        if self.buffer.unsent() == 0 && self.end == End::Wanted {
             flags = flags | Flags::END;
             self.end = End::Sent;
         }
         let wanted = self.mtu.wanted_padding();
-        let padding = wanted.filter(|_| may_probe && payload.len() == max).unwrap_or(0);
+        let padding = wanted.filter(|_| may_probe && len == max).unwrap_or(0);
         if padding > 0 {
             self.mtu.on_probe_sent();
         }
-        let number = self.outstanding.push(flags, payload, padding, now);
+        let is_first = self.outstanding.in_flight() == 0;
+        if is_first {
+            self.bbr.on_restart(now);
+        }
+        let stamp = self.delivery.stamp(is_first, now);
+        let number = self.outstanding.push(flags, start, len, padding, stamp, now);
         self.arm_tail_probe(now);
         number
     }
 
     fn pace(&mut self, now: Instant) {
-        if let Some(rtt) = self.rtt.smoothed() {
-            let interval = self.cubic.packet_interval(rtt);
+        if let Some(interval) = self.bbr.packet_interval() {
             let earliest = now.checked_sub(BURST).unwrap_or(now);
             self.next_send = Some(self.next_send.map_or(earliest, |at| at.max(earliest)) + interval);
         }

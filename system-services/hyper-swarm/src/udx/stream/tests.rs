@@ -1,6 +1,7 @@
 //! Two streams over a simulated network: whatever it does, the bytes arrive in order or the stream says that it is over.
 
 mod network;
+mod speed;
 
 use proptest::prelude::*;
 
@@ -45,6 +46,7 @@ fn paths() -> impl Strategy<Value = Path> {
             mtu,
             seed,
             dead_after: None,
+            bottleneck: None,
         })
 }
 

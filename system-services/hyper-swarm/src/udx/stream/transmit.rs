@@ -53,7 +53,9 @@ impl Stream {
             let padding = [0; u8::MAX as usize];
             out.extend_from_slice(&header.encode(sent.padding));
             out.extend_from_slice(&padding[..usize::from(sent.padding)]);
-            out.extend_from_slice(sent.payload);
+            for piece in sent.payload {
+                out.extend_from_slice(piece);
+            }
             return true;
         }
         if self.owes_ack {

@@ -24,6 +24,16 @@ pub(super) struct Path {
     pub(super) seed: u64,
     /// From then on everything vanishes.
     pub(super) dead_after: Option<Duration>,
+    /// The narrowest place, if there is one.
+    pub(super) bottleneck: Option<Bottleneck>,
+}
+
+/// A link that takes packets one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bottleneck {
+    pub(super) bytes_per_s: u64,
+    /// What waits before it at most; what comes then vanishes.
+    pub(super) queue_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +54,8 @@ pub(super) struct Network {
     /// By time, then by order of sending: for whom, and what.
     on_the_way: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     count: u64,
+    /// When the bottleneck has sent what waits before it.
+    free_at: [Instant; 2],
     start: Instant,
     now: Instant,
     pub(super) most_held: usize,
@@ -67,6 +79,7 @@ impl Network {
             closed: [None; 2],
             on_the_way: BTreeMap::new(),
             count: 0,
+            free_at: [now; 2],
             start: now,
             now,
             most_held: 0,
@@ -103,6 +116,18 @@ impl Network {
             .map(|closed| closed.map_or(Outcome::Waits, Outcome::Closed))
     }
 
+    /// Until the second end has so many bytes.
+    pub(super) fn run_until_received(&mut self, bytes: usize) -> Duration {
+        while self.received[1].len() < bytes {
+            for end in 0..2 {
+                self.use_stream(end);
+                self.transmit(end);
+            }
+            assert!(self.advance(), "nothing can happen any more");
+        }
+        self.elapsed()
+    }
+
     fn use_stream(&mut self, end: usize) {
         let stream = &mut self.ends[end];
         while let Some(event) = stream.poll_event() {
@@ -137,15 +162,41 @@ impl Network {
             if is_lost {
                 continue;
             }
+            let Some(passed) = self.pass_bottleneck(end, datagram.len() + BELOW_BYTES) else {
+                continue;
+            };
             let copies = 1 + u32::from((random >> 10) % 1000 < self.path.duplication_permille.into());
             for _ in 0..copies {
                 let jitter = self.random() % (self.path.jitter.as_micros() as u64 + 1);
-                let at = self.now + self.path.delay + Duration::from_micros(jitter);
+                let at = passed + self.path.delay + Duration::from_micros(jitter);
                 self.count += 1;
                 self.on_the_way
                     .insert((at, self.count), (1 - end, datagram.clone()));
             }
         }
+    }
+
+    /// When a packet has passed the narrowest place, if it does.
+    fn pass_bottleneck(&mut self, from: usize, bytes: usize) -> Option<Instant> {
+        let Some(Bottleneck {
+            bytes_per_s,
+            queue_bytes,
+        }) = self.path.bottleneck
+        else {
+            return Some(self.now);
+        };
+        let time = |bytes: u64| Duration::from_nanos(bytes * 1_000_000_000 / bytes_per_s);
+        let free_at = self.free_at[from].max(self.now);
+        if free_at - self.now > time(queue_bytes) {
+            return None;
+        }
+        self.free_at[from] = free_at + time(bytes as u64);
+        Some(self.free_at[from])
+    }
+
+    /// What time has passed in the simulation.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.now - self.start
     }
 
     /// To the next thing that happens.
