@@ -3,6 +3,7 @@
 //! One program, run by `cargo xtask test`. Every test starts its own peers on loopback, or in network namespaces of its own.
 
 mod bee;
+mod connect;
 mod corestore;
 mod dht;
 mod harness;

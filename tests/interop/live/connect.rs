@@ -1,0 +1,178 @@
+//! Connections by key over a DHT: our peers and JavaScript peers, in networks of either kind of node.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hearth_interop::Peer;
+use hyper_core::crypto::KeyPair;
+use hyper_core::link::Link;
+use hyper_swarm::dht::{ConnectOptions, Dht, DhtOptions, FirewallRule, PathKind, Server, ServerOptions};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const SCRIPT: &str = "connect.mjs";
+/// What is said and echoed, in messages of 64 KiB.
+const BYTES: usize = 4 << 20;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn key_pair(seed: u8) -> KeyPair {
+    KeyPair::from_seed(&[seed; 32])
+}
+
+fn public(seed: u8) -> String {
+    hex(&key_pair(seed).public_key())
+}
+
+/// A network of JavaScript nodes, the node of the script in it, and one of ours.
+async fn among_theirs() -> Result<(Peer, Dht)> {
+    let mut script = Peer::start(SCRIPT, &[])?;
+    let testnet = script.ask(&json!({"do": "testnet", "size": 4})).await?;
+    let bootstrap: SocketAddrV4 = testnet["bootstrap"][0].as_str().context("no node")?.parse()?;
+    let ours = Dht::bind(DhtOptions::loopback([bootstrap])).await?;
+    ours.bootstrapped().await;
+    Ok((script, ours))
+}
+
+/// A network of our nodes, which live as long as the list, the node of a script in it, and one of ours.
+async fn among_ours() -> Result<(Peer, Dht, Vec<Dht>)> {
+    let persistent = |bootstrap: &[Dht]| DhtOptions {
+        ephemeral: Some(false),
+        firewalled: false,
+        address: bootstrap
+            .is_empty()
+            .then_some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1)),
+        ..DhtOptions::loopback(bootstrap.first().map(Dht::local_address))
+    };
+    let mut nodes: Vec<Dht> = Vec::new();
+    for _ in 0..4 {
+        let node = Dht::bind(persistent(&nodes)).await?;
+        node.bootstrapped().await;
+        nodes.push(node);
+    }
+    let bootstrap = nodes[0].local_address();
+    let ours = Dht::bind(DhtOptions::loopback([bootstrap])).await?;
+    ours.bootstrapped().await;
+    let mut script = Peer::start(SCRIPT, &[])?;
+    let join = json!({"do": "join", "bootstrap": [bootstrap.to_string()]});
+    script.ask(&join).await?;
+    Ok((script, ours, nodes))
+}
+
+/// Sends back what each connection says; tells of each whose it is and how it goes.
+fn echo(
+    mut server: Server,
+) -> (
+    JoinHandle<()>,
+    tokio::sync::mpsc::UnboundedReceiver<([u8; 32], PathKind)>,
+) {
+    let (sender, told) = tokio::sync::mpsc::unbounded_channel();
+    let echoing = tokio::spawn(async move {
+        while let Some(connection) = server.accept().await {
+            let _ = sender.send((*connection.remote_public_key(), connection.path));
+            tokio::spawn(async move {
+                let mut link = connection.connection.link;
+                while let Some(message) = link.incoming.recv().await {
+                    if link.outgoing.send(message).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (echoing, told)
+}
+
+/// Says so many bytes and hears them again.
+async fn speak(link: &mut Link, bytes: usize) -> Result<()> {
+    let said: Vec<u8> = (0..bytes).map(|i| (i * 31 + (i >> 8)) as u8).collect();
+    let outgoing = link.outgoing.clone();
+    let words = said.clone();
+    let speaking = tokio::spawn(async move {
+        for piece in words.chunks(64 << 10) {
+            outgoing.send(piece.to_vec()).await?;
+        }
+        anyhow::Ok(())
+    });
+    let mut heard = Vec::new();
+    while heard.len() < bytes {
+        let message = timeout(Duration::from_secs(20), link.incoming.recv()).await;
+        heard.extend(message.context("nothing is echoed")?.context("closed")?);
+    }
+    ensure!(heard == said, "other bytes are echoed");
+    speaking.await?
+}
+
+/// Each connects to the other's server, and what is said comes back.
+async fn both_ways(script: &mut Peer, ours: &Dht) -> Result<()> {
+    // Theirs to ours.
+    let server = ours.listen(&key_pair(1), ServerOptions::default()).await?;
+    let (_echoing, mut told) = echo(server);
+    let connect = json!({"do": "connect", "publicKey": public(1), "seed": 2, "bytes": BYTES});
+    let heard = script.ask(&connect).await?;
+    assert_eq!(
+        (&heard["bytes"], &heard["key"]),
+        (&json!(BYTES), &json!(public(1)))
+    );
+    let (client, path) = told.recv().await.context("no connection")?;
+    assert_eq!((hex(&client), path), (public(2), PathKind::Direct));
+
+    // Ours to theirs.
+    script.ask(&json!({"do": "listen", "seed": 3})).await?;
+    let theirs = key_pair(3).public_key();
+    let options = ConnectOptions::default();
+    let client = key_pair(4);
+    let mut connection = ours.connect(theirs, &client, &options).await?;
+    ensure!(connection.remote_public_key() == &theirs);
+    speak(&mut connection.connection.link, BYTES).await?;
+    let said = script.event("connection").await?;
+    assert_eq!(said["key"], public(4));
+    Ok(())
+}
+
+#[tokio::test]
+async fn peers_connect_in_both_directions_among_javascript_nodes() -> Result<()> {
+    let (mut script, ours) = among_theirs().await?;
+    both_ways(&mut script, &ours).await
+}
+
+#[tokio::test]
+async fn peers_connect_in_both_directions_among_our_nodes() -> Result<()> {
+    let (mut script, ours, _nodes) = among_ours().await?;
+    both_ways(&mut script, &ours).await
+}
+
+#[tokio::test]
+async fn who_is_kept_out_gets_no_answer_from_either() -> Result<()> {
+    let (mut script, ours) = among_theirs().await?;
+    let firewall: FirewallRule = std::sync::Arc::new(|_| true);
+    let options = ServerOptions {
+        firewall: Some(firewall),
+        ..ServerOptions::default()
+    };
+    let server = ours.listen(&key_pair(1), options).await?;
+    let listen = json!({"do": "listen", "seed": 3, "refuse": [public(4)]});
+    script.ask(&listen).await?;
+    let (friend, stranger) = (key_pair(5), key_pair(4));
+    let options = ConnectOptions::default();
+    let theirs = key_pair(3).public_key();
+    ours.connect(theirs, &friend, &options).await?;
+    let refused = ours.connect(theirs, &stranger, &options).await;
+    ensure!(refused.is_err());
+    let connect = json!({"do": "connect", "publicKey": public(1), "seed": 2, "bytes": 1});
+    script.send(&connect).await?;
+    let said = loop {
+        let said: Value = script.next().await?;
+        if said["event"] == "error" {
+            break said;
+        }
+        ensure!(said["event"] != "connect", "{said}");
+    };
+    ensure!(said["do"] == "connect", "{said}");
+    drop(server);
+    Ok(())
+}
