@@ -41,14 +41,14 @@ await obey({
     await node.fullyBootstrapped();
     return { bootstrap: testnet.bootstrap.map(({ host, port }) => `${host}:${port}`) };
   },
-  async join({ bootstrap, host = '127.0.0.1', ephemeral }) {
-    node = new DHT({ bootstrap: bootstrap.map(address), host, ephemeral });
+  async join({ bootstrap, host = '127.0.0.1', ephemeral, quickFirewall = true }) {
+    node = new DHT({ bootstrap: bootstrap.map(address), host, ephemeral, quickFirewall });
     await node.fullyBootstrapped();
     return { firewalled: node.firewalled, address: `${node.host}:${node.port}`, randomized: node.randomized };
   },
-  async listen({ seed, refuse = [], relayThrough, shareLocalAddress = true }) {
+  async listen({ seed, refuse = [], relayThrough, shareLocalAddress = true, holepunch }) {
     const server = node.createServer({
-      firewall: (publicKey) => refuse.includes(b4a.toString(publicKey, 'hex')), relayThrough: key(relayThrough), shareLocalAddress,
+      firewall: (publicKey) => refuse.includes(b4a.toString(publicKey, 'hex')), relayThrough: key(relayThrough), shareLocalAddress, holepunch,
     }, (socket) => {
       socket.on('error', (error) => say('lost', { message: error.message }));
       socket.pipe(socket);

@@ -115,6 +115,7 @@ impl Dht {
             bootstrap,
             ephemeral: options.ephemeral,
             firewalled: options.firewalled,
+            quick_firewall: options.quick_firewall,
             address: options
                 .address
                 .map(|address| SocketAddrV4::new(*address.ip(), port)),

@@ -104,6 +104,8 @@ pub struct DhtOptions {
     pub ephemeral: Option<bool>,
     /// Whether strangers may be kept away by a firewall or a NAT until the opposite is shown.
     pub firewalled: bool,
+    /// Whether that is looked at when the node begins (as it should be), or only when it was stable for 20 minutes.
+    pub quick_firewall: bool,
     /// The interface.
     pub host: Ipv4Addr,
     /// The port of the server socket: it, or one of the next four, or any. 0: any.
@@ -120,6 +122,7 @@ impl Default for DhtOptions {
             bootstrap: public_bootstrap(),
             ephemeral: None,
             firewalled: true,
+            quick_firewall: true,
             host: Ipv4Addr::UNSPECIFIED,
             port: DEFAULT_PORT,
             any_port: true,

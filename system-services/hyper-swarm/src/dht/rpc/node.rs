@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub ephemeral: Option<bool>,
     /// Whether strangers may be kept away by a firewall or a NAT until the opposite is shown.
     pub firewalled: bool,
+    /// Whether that is looked at when the node begins, not only when it was stable.
+    pub quick_firewall: bool,
     /// The address that others have, for who knows it: bootstrap nodes.
     pub address: Option<SocketAddrV4>,
     /// Requests sent at a time.
@@ -53,6 +55,7 @@ impl Default for NodeConfig {
             bootstrap: Vec::new(),
             ephemeral: None,
             firewalled: true,
+            quick_firewall: true,
             address: None,
             max_window: MAX_WINDOW,
         }

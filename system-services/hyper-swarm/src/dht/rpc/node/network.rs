@@ -101,7 +101,7 @@ impl Node {
     /// The first node that answers is asked whether it reaches the server socket. If it does, that is looked at
     /// thoroughly at once; else only when the node has been stable for long.
     pub(super) fn bootstrap_replied(&mut self, reply: &Reply, now: Instant) {
-        let is_needed = self.firewalled && self.config.ephemeral != Some(false);
+        let is_needed = self.firewalled && self.config.quick_firewall && self.config.ephemeral != Some(false);
         if is_needed && !std::mem::replace(&mut self.bootstrapping.asked_quickly, true) {
             self.ask_to_reach_us(reply.from, Purpose::QuickFirewall, now);
         }
