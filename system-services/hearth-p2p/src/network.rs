@@ -132,6 +132,7 @@ impl Network {
 
     /// Ends all connections and takes back what was announced.
     pub async fn close(mut self) {
+        self.peers.close().await;
         self.tasks.shutdown().await;
     }
 }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use hyper_core::session::CoreState;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::event::Event;
@@ -56,6 +57,13 @@ impl Progress {
             total_bytes: self.bar.length().unwrap_or(0),
         })
     }
+}
+
+/// About how many bytes are stored: blocks are taken to be of about the same length.
+pub fn stored_bytes(state: CoreState) -> u64 {
+    let bytes =
+        u128::from(state.byte_length) * u128::from(state.contiguous_length) / u128::from(state.length.max(1));
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 impl Drop for Progress {

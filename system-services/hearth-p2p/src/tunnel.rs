@@ -5,6 +5,7 @@ mod pipe;
 mod serve;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -72,6 +73,11 @@ pub async fn run(options: Options, context: &Context) -> Result<()> {
         Verb::Serve(options) => serve::run(options, context).await,
         Verb::Connect(options) => connect::run(options, context).await,
     }
+}
+
+/// Connections that were dropped end by packets, which need a moment.
+async fn say_goodbye() {
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 /// Lets bytes through until both ends are done, and says so.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use hyper_core::key;
-use hyper_core::session::{CoreState, DownloadRange, Session};
+use hyper_core::session::{DownloadRange, Session};
 
 use super::blocks::Blocks;
 use super::show;
@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::network::{Network, Reach};
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Progress, stored_bytes};
 use crate::refusal::Refusal;
 use crate::select::Which;
 
@@ -73,13 +73,6 @@ async fn fetch(context: &Context, session: &Session, blocks: &Blocks) -> Result<
         }
     }
     Ok(())
-}
-
-/// About how many bytes are stored: blocks are taken to be of about the same length.
-fn stored_bytes(state: CoreState) -> u64 {
-    let bytes =
-        u128::from(state.byte_length) * u128::from(state.contiguous_length) / u128::from(state.length.max(1));
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Fetches for ever, and says how long the core is.

@@ -9,6 +9,7 @@ use super::{WhichDrive, which};
 use crate::context::Context;
 use crate::event::Event;
 use crate::network::{Network, Reach};
+use crate::progress::{Progress, stored_bytes};
 use crate::refusal::Refusal;
 
 /// Gives a drive to whoever knows its key, until Ctrl-C. Of a drive that was made elsewhere, all is fetched too.
@@ -83,13 +84,30 @@ async fn tell_version(context: &Context, drive: &Drive) -> Result<()> {
     Ok(())
 }
 
+/// Fetches files; how far it is, is seen by how much of all contents is here.
+async fn fetch(context: &Context, drive: &Drive, path: &str) -> Result<u64> {
+    let mut download = drive.download(path)?;
+    let mut contents = drive.blobs().await?.core().changes();
+    let mut progress = Progress::bytes(context.output, 0);
+    loop {
+        tokio::select! {
+            files = download.done() => return Ok(files?),
+            changed = contents.changed() => {
+                changed?;
+                let state = *contents.borrow_and_update();
+                progress.set_of(stored_bytes(state), state.byte_length)?;
+            }
+        }
+    }
+}
+
 pub(super) async fn download(options: DownloadOptions, context: &Context) -> Result<()> {
     let store = context.open()?;
     let drive = options.which.open(&store, options.reach.get_options())?;
     let network = Network::start(context, &store, &options.reach, [drive.db()]).await?;
     let fetching = async {
         network.learn(drive.db()).await?;
-        anyhow::Ok(drive.download(&options.path)?.done().await?)
+        fetch(context, &drive, &options.path).await
     };
     let done = context.stop.or(fetching).await;
     network.close().await;

@@ -81,6 +81,7 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
         output: context.output,
     };
     context.stop.or(take(listener, to)).await;
+    super::say_goodbye().await;
     Ok(())
 }
 

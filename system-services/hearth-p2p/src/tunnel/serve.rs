@@ -68,6 +68,7 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
         .or(serve(&mut server, context.output, options.service))
         .await;
     server.close().await;
+    super::say_goodbye().await;
     Ok(())
 }
 
