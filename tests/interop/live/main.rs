@@ -8,3 +8,4 @@ mod corestore;
 mod dht;
 mod harness;
 mod replicate;
+mod stream;
