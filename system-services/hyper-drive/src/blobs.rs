@@ -11,7 +11,7 @@ mod write;
 
 pub use error::BlobError;
 pub use id::{BlobId, InvalidBlobId};
-pub use map::{BlockMap, ENTRIES_OF_BLOCK, MAX_MAP_BLOCKS, MapError, MappedBlock};
+pub use map::{BlockMap, ENTRIES_OF_BLOCK, MAX_MAP_BLOCKS, MapError, MappedBlock, fuzz_block_map};
 pub use read::{BlobReader, ReadOptions};
 pub use write::{BlobWriter, WriteOptions};
 
@@ -134,7 +134,7 @@ impl Blobs {
         if id.block_map {
             for part in self.map_blocks(id)? {
                 let map = read_map(&self.core, part, GetOptions::default()).await?;
-                for runs in runs(&map).chunks(RUNS_AT_ONCE) {
+                for runs in map.runs().chunks(RUNS_AT_ONCE) {
                     let mut downloads: Vec<_> = runs
                         .iter()
                         .map(|run| self.core.download(run.clone().into()))
@@ -166,7 +166,7 @@ impl Blobs {
                     part < self.core.length() && self.core.has(part).map_err(BlobError::core(&self.core))?;
                 if stored {
                     let map = read_map(&self.core, part, GetOptions::default()).await?;
-                    for run in runs(&map) {
+                    for run in map.runs() {
                         self.clear_blocks(run).await?;
                     }
                 }
@@ -202,13 +202,13 @@ async fn read_map(core: &Session, block: u64, options: GetOptions) -> Result<Blo
     BlockMap::decode(&bytes).map_err(|source| BlobError::Map { block, source })
 }
 
-/// The listed blocks, joined where they follow each other.
-fn runs(map: &BlockMap) -> Vec<Range<u64>> {
+/// Blocks, joined where they follow each other.
+fn runs(blocks: impl Iterator<Item = u64>) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
-    for MappedBlock { index, .. } in &map.blocks {
+    for block in blocks {
         match runs.last_mut() {
-            Some(run) if run.end == *index => run.end += 1,
-            _ => runs.push(*index..index.saturating_add(1)),
+            Some(run) if run.end == block => run.end += 1,
+            _ => runs.push(block..block.saturating_add(1)),
         }
     }
     runs

@@ -18,7 +18,7 @@ mod write;
 
 pub use batch::DriveBatch;
 pub use download::DriveDownload;
-pub use entry::{EntryError, EntryValue, MAX_ENTRY_BYTES, Metadata};
+pub use entry::{EntryError, EntryValue, MAX_ENTRY_BYTES, Metadata, fuzz_entry};
 pub use error::DriveError;
 pub use keys::blobs_verifier;
 pub use list::{Difference, Differences, DirItem, DirItems, Entries};

@@ -6,6 +6,7 @@ mod bee;
 mod connect;
 mod corestore;
 mod dht;
+mod drive;
 mod harness;
 mod replicate;
 mod stream;

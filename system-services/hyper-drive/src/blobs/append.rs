@@ -9,10 +9,10 @@ use tokio::task::JoinHandle;
 use super::error::short;
 use super::{BLOCK_BYTES, BlobError};
 
-/// Blocks that are joined in one commit, as the peers do.
-const COMMIT_BLOCKS: usize = 16;
-/// Bytes that are joined in one commit: blocks of other lengths than usual stay bounded too.
-const COMMIT_BYTES: usize = COMMIT_BLOCKS * BLOCK_BYTES;
+/// Bytes that are joined in one commit: a flush of the disk for each MiB. Twice as many are in memory, the others being written.
+const COMMIT_BYTES: usize = 16 * BLOCK_BYTES;
+/// Blocks that are joined in one commit at most: empty ones too take memory.
+const COMMIT_BLOCKS: usize = 4096;
 
 /// A place relative to the first block of an [`Appender`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

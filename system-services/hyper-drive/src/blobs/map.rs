@@ -3,8 +3,12 @@
 //! Written at the end of the blob, as one block or, beyond [`ENTRIES_OF_BLOCK`] entries, several: a version (0), a count, and index
 //! and length of each block, all as numbers of variable width. The format says nothing of who wrote it: an index may point anywhere.
 
+use std::ops::Range;
+
 use hyper_core::messages::MalformedMessage;
 use hyper_core::messages::codec::{Reader, put_uint};
+
+use super::runs;
 
 /// Entries in one block of a map, except the last.
 pub const ENTRIES_OF_BLOCK: usize = 8192;
@@ -67,6 +71,11 @@ impl BlockMap {
         Ok(Self { blocks })
     }
 
+    /// The blocks, joined where they follow each other.
+    pub(super) fn runs(&self) -> Vec<Range<u64>> {
+        runs(self.blocks.iter().map(|block| block.index))
+    }
+
     /// The blocks of a whole map.
     pub fn encode(blocks: &[MappedBlock]) -> Vec<Vec<u8>> {
         blocks.chunks(ENTRIES_OF_BLOCK).map(encode_part).collect()
@@ -82,6 +91,20 @@ fn encode_part(blocks: &[MappedBlock]) -> Vec<u8> {
         put_uint(&mut out, block.byte_length);
     }
     out
+}
+
+/// Whether bytes are part of a map; checks that it is written again as it was read. For fuzzing.
+pub fn fuzz_block_map(bytes: &[u8]) -> bool {
+    let Ok(map) = BlockMap::decode(bytes) else {
+        return false;
+    };
+    let again = BlockMap::encode(&map.blocks)
+        .into_iter()
+        .map(|part| BlockMap::decode(&part));
+    let again: Result<Vec<_>, _> = again.collect();
+    let again = again.map(|parts| parts.into_iter().flat_map(|part| part.blocks).collect());
+    assert_eq!(again, Ok(map.blocks), "it is read otherwise the second time");
+    true
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use hyper_core::merkle::Seek;
 use hyper_core::session::{Download, DownloadRange, GetOptions, Session};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{BlobError, BlobId, MAX_MAP_BLOCKS, MappedBlock, read_map};
+use super::{BLOCK_BYTES, BlobError, BlobId, MAX_MAP_BLOCKS, MappedBlock, read_map, runs};
 
 /// Blocks that are fetched ahead of the reader. A reader that stops does not fetch the rest of a large file.
 const WINDOW_BLOCKS: u64 = 128;
@@ -74,7 +74,7 @@ impl BlobReader {
             start,
             left: end.saturating_sub(start),
             place: Place::Unknown,
-            window: None,
+            window: Window::default(),
         };
         Self {
             state: State::Idle(Box::new(cursor)),
@@ -157,8 +157,18 @@ struct Cursor {
     /// Bytes to be given yet.
     left: u64,
     place: Place,
-    /// What is being fetched, and its last block.
-    window: Option<(Download, u64)>,
+    /// What is being fetched.
+    window: Window,
+}
+
+/// What is fetched ahead of a reader.
+#[derive(Default)]
+struct Window {
+    _downloads: Vec<Download>,
+    /// Blocks of it that the reader has not asked for yet.
+    left: u64,
+    /// When so few are left, the next ones are fetched too.
+    refill_at: u64,
 }
 
 /// Which blocks come next.
@@ -201,7 +211,7 @@ impl Cursor {
                 return Ok(Some(bytes));
             }
         }
-        self.window = None;
+        self.window = Window::default();
         Ok(None)
     }
 
@@ -285,8 +295,11 @@ impl Cursor {
 
     /// A block, and those after it on their way.
     async fn get(&mut self, block: u64) -> Result<Vec<u8>, BlobError> {
+        self.window.left = self.window.left.saturating_sub(1);
         if let Some(bytes) = self.core.get_local(block).map_err(BlobError::core(&self.core))? {
-            self.advance_window(block, false);
+            if self.window.left > 0 && self.window.left <= self.window.refill_at {
+                self.move_window(block);
+            }
             return Ok(bytes);
         }
         if !self.options.wait {
@@ -295,27 +308,36 @@ impl Cursor {
         if self.core.is_writable() && block >= self.core.length() {
             return Err(BlobError::outside(&self.core, block.saturating_add(1)));
         }
-        self.advance_window(block, true);
+        if self.window.left <= self.window.refill_at {
+            self.move_window(block);
+        }
         let bytes = self.core.get_with(block, self.get_options()).await;
         bytes
             .map_err(BlobError::core(&self.core))?
             .ok_or_else(|| BlobError::not_stored(&self.core, block))
     }
 
-    /// Keeps at least half a window of blocks being fetched. Nothing is, as long as everything is stored.
-    fn advance_window(&mut self, block: u64, missing: bool) {
-        let Place::Row(rest) = &self.place else {
-            return;
+    /// Fetches this block and those after it, as many as the reader will want. As long as everything is stored, there is no window.
+    fn move_window(&mut self, block: u64) {
+        // Shorter blocks than usual want another window, when this one has been read.
+        let wanted = self.start.saturating_add(self.left).div_ceil(BLOCK_BYTES as u64);
+        let size = wanted.min(WINDOW_BLOCKS);
+        let ahead = match &self.place {
+            Place::Listed { blocks, .. } => {
+                let listed = blocks.as_slice().iter().map(|block| block.index);
+                runs(std::iter::once(block).chain(listed).take(size as usize))
+            }
+            Place::Row(rest) => runs(block..rest.end.min(block.saturating_add(size))),
+            Place::Unknown => Vec::new(),
         };
-        let wanted = match &self.window {
-            None => missing,
-            Some((_, last)) => *last < rest.end && block.saturating_add(WINDOW_BLOCKS / 2) > *last,
+        self.window = Window {
+            left: ahead.iter().map(|run| run.end - run.start).sum(),
+            refill_at: if wanted > size { size / 2 } else { 0 },
+            _downloads: ahead
+                .into_iter()
+                .map(|run| self.core.download(DownloadRange::from(run).linear()))
+                .collect(),
         };
-        if wanted {
-            let end = rest.end.min(block.saturating_add(WINDOW_BLOCKS));
-            let range = DownloadRange::from(block..end).linear();
-            self.window = Some((self.core.download(range), end));
-        }
     }
 
     fn get_options(&self) -> GetOptions {

@@ -161,6 +161,25 @@ impl RawBlob {
     }
 }
 
+/// Whether bytes are a note; checks that it is written again as it was read. For fuzzing.
+pub fn fuzz_entry(bytes: &[u8]) -> bool {
+    let Ok(value) = EntryValue::decode(bytes) else {
+        return false;
+    };
+    match value.encode() {
+        Ok(json) => assert!(
+            EntryValue::decode(&json).is_ok_and(|again| again == value),
+            "it is read otherwise the second time"
+        ),
+        // JSON with spaces may be shorter than without: characters that need no escape may have one, but none gets one that had none.
+        Err(error) => assert!(
+            matches!(error, EntryError::TooLong(_)),
+            "what was read cannot be written"
+        ),
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
