@@ -10,3 +10,4 @@ mod drive;
 mod harness;
 mod replicate;
 mod stream;
+mod swarm;

@@ -127,6 +127,17 @@ impl Dht {
         } else {
             self.lookup(topic).finish().await
         };
+        self.announce_to(topic, key_pair, options, &closest).await
+    }
+
+    /// The second half of [`announce`](Self::announce), with the closest nodes of a lookup that was made for other reasons too.
+    pub async fn announce_to(
+        &self,
+        topic: Target,
+        key_pair: &KeyPair,
+        options: &AnnounceOptions,
+        closest: &[Reply],
+    ) -> Result<Vec<Reply>, QueryError> {
         let peer = PeerRecord {
             public_key: key_pair.public_key(),
             relay_addresses: options.relay_addresses.clone(),
@@ -137,7 +148,7 @@ impl Dht {
             ..Announcement::default()
         };
         let request = |reply: &Reply| signed(reply, topic, Purpose::Announce, announcement.clone(), key_pair);
-        self.commit(topic, &closest, request).await
+        self.commit(topic, closest, request).await
     }
 
     /// Takes an announcement back, wherever it is found.
