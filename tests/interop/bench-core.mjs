@@ -43,7 +43,7 @@ async function appends() {
   const start = performance.now();
   for (let i = 0; i < count; i++) await small.get(Math.floor(Math.random() * small.length));
   tell('get-1k-random', 'per_s', count / seconds(start));
-  tell('append-64k', 'mib_per_s', await append(await core('large'), 64, 16, 64 * KIB) / 16);
+  tell('append-64k', 'mib_per_s', await append(await core('large'), 128, 16, 64 * KIB) / 16);
   await store.close();
 }
 

@@ -19,7 +19,9 @@ const LONG_CORE: u64 = 10_000_000;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().context("which folder? bench_log FOLDER [BLOCKS]")?;
+    let folder = arguments
+        .next()
+        .context("which folder? bench_log FOLDER [BLOCKS]")?;
     let length = arguments.next().map_or(Ok(LONG_CORE), |text| text.parse())?;
     let scratch = tempfile::tempdir_in(folder)?;
     appends(scratch.path(), Durability::ProcessCrash, "")?;
@@ -82,7 +84,7 @@ fn appends(folder: &Path, durability: Durability, suffix: &str) -> anyhow::Resul
         gets(&small)?;
     }
     let large = core(&store, 2)?;
-    let rate = append(&large, 64, 16, 64 * KIB)?;
+    let rate = append(&large, 128, 16, 64 * KIB)?;
     tell(&format!("append-64k{suffix}"), "mib_per_s", rate / 16.0);
     Ok(())
 }
@@ -98,9 +100,11 @@ fn together(store: &Store, suffix: &str) -> anyhow::Result<()> {
             .iter()
             .map(|core| scope.spawn(|| append(core, 200, 1, KIB).map(drop)))
             .collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| anyhow::bail!("a thread panicked"))
+        })
     })?;
     tell(
         &format!("append-1k-single-8-threads{suffix}"),
@@ -115,7 +119,9 @@ fn gets(core: &Core) -> anyhow::Result<()> {
     let mut place = 1u64;
     let start = Instant::now();
     for _ in 0..count {
-        place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        place = place
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ensure!(core.get((place >> 33) % length)?.is_some(), "a block is missing");
     }
     tell("get-1k-random", "per_s", per_second(count, start));
@@ -155,7 +161,7 @@ fn long_core(folder: &Path, length: u64) -> anyhow::Result<()> {
     }
     drop((long, store));
     let start = Instant::now();
-    let store = Store::open(folder)?;
+    let store = Store::open_with(folder, options)?;
     let long = core(&store, 0)?;
     ensure!(long.length()? == length, "the core is not as long as it was");
     tell("open-10m-blocks", "ms", milliseconds(start.elapsed()));

@@ -46,6 +46,46 @@ pub fn leaf_hash(block: &[u8]) -> Hash {
     hash(&[&[0], &(block.len() as u64).to_le_bytes(), block])
 }
 
+/// The hashes of several blocks. Processors with wide registers hash four blocks in the time of two.
+pub fn leaf_hashes(blocks: &[&[u8]]) -> Vec<Hash> {
+    let mut out = Vec::with_capacity(blocks.len());
+    for group in blocks.chunks(GROUP_BLOCKS) {
+        let small = group.iter().all(|block| block.len() <= GROUPED_BYTES);
+        if small && group.len() > 1 && blake2b_simd::many::degree() > 1 {
+            out.extend(leaf_hashes_of_group(group));
+        } else {
+            out.extend(group.iter().map(|block| leaf_hash(block)));
+        }
+    }
+    out
+}
+
+/// Blocks that are hashed side by side.
+const GROUP_BLOCKS: usize = 16;
+
+/// Blocks of more bytes are hashed one by one: those of a group are copied.
+const GROUPED_BYTES: usize = 128 * 1024;
+
+fn leaf_hashes_of_group(group: &[&[u8]]) -> Vec<Hash> {
+    let mut params = blake2b_simd::Params::new();
+    params.hash_length(32);
+    let inputs: Vec<_> = group
+        .iter()
+        .map(|block| [&[0], &(block.len() as u64).to_le_bytes()[..], block].concat())
+        .collect();
+    let mut jobs: Vec<_> = inputs
+        .iter()
+        .map(|input| blake2b_simd::many::HashManyJob::new(&params, input))
+        .collect();
+    blake2b_simd::many::hash_many(&mut jobs);
+    let hash = |job: &blake2b_simd::many::HashManyJob<'_>| {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(job.to_hash().as_bytes());
+        hash
+    };
+    jobs.iter().map(hash).collect()
+}
+
 /// The hash of two siblings, left first; `size` is the bytes below both.
 pub fn parent_hash(size: u64, left: &Hash, right: &Hash) -> Hash {
     hash(&[&[1], &size.to_le_bytes(), left, right])
@@ -178,6 +218,17 @@ impl KeyPair {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashes_side_by_side_are_those_one_by_one() {
+        let lengths = (0..40).chain([127, 128, 1000, 65_536, GROUPED_BYTES, GROUPED_BYTES + 1]);
+        let blocks: Vec<_> = lengths.map(|length| vec![length as u8; length]).collect();
+        for count in 0..blocks.len() {
+            let some: Vec<_> = blocks[count..].iter().map(Vec::as_slice).collect();
+            let one_by_one: Vec<_> = some.iter().map(|block| leaf_hash(block)).collect();
+            assert_eq!(leaf_hashes(&some), one_by_one);
+        }
+    }
 
     #[test]
     fn a_signature_holds_for_its_message_and_key_only() {

@@ -1,9 +1,9 @@
 //! Appending, truncating, clearing.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{Core, CoreError};
+use crate::crypto;
 use crate::encryption::BlockCipher;
 use crate::manifest::Verifier;
 use crate::merkle::{Batch, Tree};
@@ -45,17 +45,28 @@ impl Core {
         if blocks.is_empty() {
             return Ok(self.snapshot()?.head().clone());
         }
+        let plain: Vec<&[u8]> = blocks.iter().map(B::as_ref).collect();
+        // While others may still write; what is encrypted is not known yet.
+        let leaves = cipher.is_none().then(|| crypto::leaf_hashes(&plain));
         self.store.write(self.number, |writer| {
             let (head, tree) = writer.head()?;
             let compat = self.known_verifier()?.is_compat();
+            let encrypt = |cipher: &BlockCipher| -> Vec<Vec<u8>> {
+                let numbered = plain.iter().zip(head.length..);
+                numbered
+                    .map(|(block, number)| cipher.encrypt(compat, number, head.fork, block))
+                    .collect()
+            };
+            let encrypted = cipher.map(encrypt);
+            let values = match &encrypted {
+                Some(encrypted) => encrypted.iter().map(Vec::as_slice).collect(),
+                None => plain,
+            };
+            let leaves = leaves.unwrap_or_else(|| crypto::leaf_hashes(&values));
             let mut batch = Batch::new(tree);
-            for (block, number) in blocks.iter().zip(head.length..) {
-                let block = match cipher {
-                    Some(cipher) => Cow::Owned(cipher.encrypt(compat, number, head.fork, block.as_ref())),
-                    None => Cow::Borrowed(block.as_ref()),
-                };
-                batch.append(&block)?;
-                writer.put_block(number, &block)?;
+            for ((value, leaf), number) in values.iter().zip(leaves).zip(head.length..) {
+                batch.append_leaf(value.len() as u64, leaf)?;
+                writer.put_block(number, value)?;
             }
             let (tree, nodes) = batch.into_parts();
             let signature = self.sign(&tree, signing)?;

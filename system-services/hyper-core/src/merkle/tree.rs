@@ -166,8 +166,14 @@ impl Batch {
 
     /// Appends a block.
     pub fn append(&mut self, block: &[u8]) -> Result<(), TreeError> {
-        let at = Position::of_block(self.tree.length).ok_or(TreeError::Full)?;
-        self.append_root(Node::leaf(at, block)).map(drop)
+        self.append_leaf(block.len() as u64, crypto::leaf_hash(block))
+    }
+
+    /// Appends a block of so many bytes whose leaf has this hash.
+    pub(crate) fn append_leaf(&mut self, size: u64, hash: Hash) -> Result<(), TreeError> {
+        let position = Position::of_block(self.tree.length).ok_or(TreeError::Full)?;
+        let leaf = Node { position, size, hash };
+        self.append_root(leaf).map(drop)
     }
 
     /// Appends all that is below a node, and joins it with its left siblings. Says where the last root now stands.

@@ -5,6 +5,7 @@
 //! back by a power cut: a peer would hold our signature under blocks that we then sign differently. A checkpoint makes the index
 //! itself durable, and the log starts over.
 
+mod ahead;
 mod checkpoint;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use self::ahead::{Ahead, Flushed};
 use super::change::{Change, Finished};
 use super::chunk::{Extent, Place};
 use super::error::failed;
@@ -51,7 +53,9 @@ pub(super) struct Engine {
     log_file: Arc<dyn MediumFile>,
     writing: Mutex<Writing>,
     waiting: Mutex<Waiting>,
-    flushed: Condvar,
+    shown: Condvar,
+    /// Up to where the bytes in block files are flushed.
+    flushed: Arc<Flushed>,
     view: RwLock<Arc<View>>,
 }
 
@@ -64,7 +68,8 @@ struct Writing {
     changes: u64,
     /// Block files that were written since the last checkpoint.
     touched: BTreeSet<u32>,
-    direct_bytes: u64,
+    /// Block files with bytes that the log lacks and nobody flushed, and how many bytes that are.
+    ahead: Ahead,
     freed: Vec<Extent>,
     freed_bytes: u64,
     reclaim: Reclaim,
@@ -80,6 +85,8 @@ struct Waiting {
     /// Changes that are written, and the state after them.
     written: u64,
     latest: Arc<View>,
+    /// Where the log is then.
+    place: (u64, u64),
     /// Block files to flush with the log.
     files: BTreeSet<u32>,
 }
@@ -111,7 +118,7 @@ impl Engine {
                 tail: Place { segment, offset },
                 changes: 0,
                 touched: BTreeSet::new(),
-                direct_bytes: 0,
+                ahead: Ahead::default(),
                 freed: Vec::new(),
                 freed_bytes: 0,
                 reclaim,
@@ -122,9 +129,11 @@ impl Engine {
                 running: false,
                 written: 0,
                 latest: Arc::clone(&view),
+                place: (generation, 0),
                 files: BTreeSet::new(),
             }),
-            flushed: Condvar::new(),
+            shown: Condvar::new(),
+            flushed: Arc::default(),
             log_file,
             view: RwLock::new(view),
         };
@@ -178,7 +187,7 @@ impl Engine {
     fn freeze(&self) {
         let _waiting = self.waiting();
         self.frozen.store(true, Ordering::Release);
-        self.flushed.notify_all();
+        self.shown.notify_all();
     }
 
     /// Does `step`; if it fails, nobody knows what is on the disk.
@@ -190,27 +199,31 @@ impl Engine {
     fn write(&self, writing: &mut Writing, txn: WriteTransaction, change: Change) -> Result<u64, StoreError> {
         let finished = change.finish(HEADER_BYTES).map_err(failed("store blocks"))?;
         let Finished { mut record, .. } = finished;
-        writing.log.append(&mut record).map_err(failed("write its log"))?;
+        let flushed = self.flushed.records_of(&writing.log);
+        writing
+            .log
+            .append(&mut record, flushed)
+            .map_err(failed("write its log"))?;
         let view = self.must(|| {
             txn.commit().map_err(failed("commit"))?;
             view(&self.index, &writing.epoch)
         })?;
         writing.tail = finished.tail;
         writing.changes += 1;
-        writing.direct_bytes += sum(&finished.direct);
         writing.freed_bytes += sum(&finished.freed);
         writing.freed.extend(finished.freed);
         writing.touched.extend(finished.touched);
+        writing.ahead.add(&finished.direct);
         let mut waiting = self.waiting();
-        waiting.written = writing.changes;
-        waiting.latest = view;
-        waiting
-            .files
-            .extend(finished.direct.iter().map(|extent| extent.at.segment));
+        (waiting.written, waiting.latest) = (writing.changes, view);
+        waiting.place = writing.log.place();
         if self.options.durability == Durability::ProcessCrash {
             self.show(&mut waiting);
+        } else {
+            waiting.files.append(&mut writing.ahead.take().files);
         }
         drop(waiting);
+        self.flush_ahead(writing)?;
         if self.is_checkpoint_due(writing) {
             self.checkpoint(writing)?;
         }
@@ -229,7 +242,7 @@ impl Engine {
 
     fn show_view(&self, view: Arc<View>) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
-        self.flushed.notify_all();
+        self.shown.notify_all();
     }
 
     /// Waits until a change is durable; the first that waits flushes for all that are written.
@@ -243,23 +256,24 @@ impl Engine {
                 return Err(StoreError::Failed);
             }
             if waiting.running {
-                waiting = self.flushed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                waiting = self.shown.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             waiting.running = true;
-            let (written, latest) = (waiting.written, Arc::clone(&waiting.latest));
+            let (written, latest, place) = (waiting.written, Arc::clone(&waiting.latest), waiting.place);
             let files = std::mem::take(&mut waiting.files);
             drop(waiting);
             let result = self.must(|| self.flush(&files));
             waiting = self.waiting();
             waiting.running = false;
             result?;
+            self.flushed.reached(place);
             // A checkpoint may have been faster.
             if written > waiting.flushed {
                 waiting.flushed = written;
                 self.show_view(latest);
             } else {
-                self.flushed.notify_all();
+                self.shown.notify_all();
             }
         }
     }

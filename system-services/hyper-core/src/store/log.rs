@@ -9,6 +9,8 @@
 //! - the *session* is drawn anew whenever the store is opened. A record continues one of the same session, or is the first of its own.
 //!   Without it, a record that a power cut spared, behind one that it tore, would count when the torn one is written again.
 //! - the *sequence* counts the records of a generation.
+//!
+//! Each record also says which bytes of block files were flushed when it was written, so that those need not be checked again.
 
 use std::io::Result;
 use std::sync::Arc;
@@ -16,28 +18,33 @@ use std::sync::Arc;
 use super::medium::MediumFile;
 
 /// Checksum of all that follows (32 bits), length of the record (32 bits), generation, session, sequence (64 bits each, the
-/// sequence's highest bit says that the session begins); all little endian.
-pub(super) const HEADER_BYTES: usize = 32;
+/// sequence's highest bit says that the session begins), and the sequence of the first record whose bytes in block files may not
+/// be flushed yet; all little endian.
+pub(super) const HEADER_BYTES: usize = 40;
 
 const FIRST_OF_SESSION: u64 = 1 << 63;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Log {
     file: Arc<dyn MediumFile>,
     generation: u64,
     session: u64,
     /// Whether a record of this session was written or read last.
     begun: bool,
+    /// The session of the record that was read last.
+    last_session: Option<u64>,
     sequence: u64,
     position: u64,
 }
 
-fn header(generation: u64, session: u64, sequence: u64) -> [u8; 24] {
-    let mut out = [0; 24];
-    for (bytes, number) in out.chunks_exact_mut(8).zip([generation, session, sequence]) {
-        bytes.copy_from_slice(&number.to_le_bytes());
-    }
-    out
+/// A record that counts, as far as the log can tell.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The record without its header.
+    pub(super) record: Vec<u8>,
+    session: u64,
+    /// Bytes in block files of records before this one were flushed when the record was written.
+    pub(super) flushed: u64,
 }
 
 impl Log {
@@ -48,6 +55,7 @@ impl Log {
             generation,
             session,
             begun: false,
+            last_session: None,
             sequence: 0,
             position: 0,
         }
@@ -58,9 +66,15 @@ impl Log {
         self.position
     }
 
+    /// The generation, and how many records it has.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.generation, self.sequence)
+    }
+
     /// Starts over with another generation, which the index has as of now.
     pub(super) fn restart(&mut self, generation: u64) {
         (self.generation, self.sequence, self.position, self.begun) = (generation, 0, 0, false);
+        self.last_session = None;
     }
 
     /// Gives room back that one large record took.
@@ -71,17 +85,17 @@ impl Log {
         Ok(())
     }
 
-    /// Writes a record, which has [`HEADER_BYTES`] free at its start. If this fails, nothing was written that counts.
-    pub(super) fn append(&mut self, record: &mut [u8]) -> Result<()> {
-        let first = if self.begun { 0 } else { FIRST_OF_SESSION };
+    /// Writes a record, which has [`HEADER_BYTES`] free at its start. If this fails, nothing was written that counts. `flushed` is the
+    /// first record whose bytes in block files may not be flushed.
+    pub(super) fn append(&mut self, record: &mut [u8], flushed: u64) -> Result<()> {
         let length = record.len().saturating_sub(HEADER_BYTES);
         let length = u32::try_from(length).map_err(|_| std::io::ErrorKind::FileTooLarge)?;
+        let first = if self.begun { 0 } else { FIRST_OF_SESSION };
+        let numbers = [self.generation, self.session, self.sequence | first, flushed];
         record[4..8].copy_from_slice(&length.to_le_bytes());
-        record[8..HEADER_BYTES].copy_from_slice(&header(
-            self.generation,
-            self.session,
-            self.sequence | first,
-        ));
+        for (bytes, number) in record[8..HEADER_BYTES].chunks_exact_mut(8).zip(numbers) {
+            bytes.copy_from_slice(&number.to_le_bytes());
+        }
         let checksum = crc32fast::hash(&record[4..]);
         record[..4].copy_from_slice(&checksum.to_le_bytes());
         self.file.write_all_at(record, self.position)?;
@@ -91,42 +105,53 @@ impl Log {
         Ok(())
     }
 
-    /// The next record that counts, without its header. [`Log::accept`] goes on behind it.
-    pub(super) fn next(&self, session: &mut Option<u64>) -> Result<Option<Vec<u8>>> {
+    /// The next record, if it counts. [`Log::accept`] goes on behind it.
+    pub(super) fn next(&self) -> Result<Option<Entry>> {
         let left = self.file.size()?.saturating_sub(self.position);
-        if left < HEADER_BYTES as u64 {
+        let mut header = [0; HEADER_BYTES];
+        if left < header.len() as u64 {
             return Ok(None);
         }
-        let mut header_bytes = [0; HEADER_BYTES];
-        self.file.read_exact_at(&mut header_bytes, self.position)?;
-        let word = |at: usize| {
+        self.file.read_exact_at(&mut header, self.position)?;
+        let word = |number: usize| {
             let mut word = [0; 8];
-            word.copy_from_slice(&header_bytes[at..at + 8]);
+            word.copy_from_slice(&header[8 * number..8 * number + 8]);
             u64::from_le_bytes(word)
         };
-        let length = word(0) >> 32;
-        let (theirs, sequence) = (word(16), word(24));
-        let continues = *session == Some(theirs) && sequence == self.sequence
+        let (checksum, length) = (word(0) & u64::from(u32::MAX), word(0) >> 32);
+        let (generation, session, sequence, flushed) = (word(1), word(2), word(3), word(4));
+        let continues = self.last_session == Some(session) && sequence == self.sequence
             || sequence == self.sequence | FIRST_OF_SESSION;
-        if word(8) != self.generation || !continues || length > left - HEADER_BYTES as u64 {
+        if generation != self.generation || !continues || length > left - header.len() as u64 {
             return Ok(None);
         }
         let mut record = vec![0; usize::try_from(length).unwrap_or(0)];
-        self.file
-            .read_exact_at(&mut record, self.position + HEADER_BYTES as u64)?;
-        let mut checksum = crc32fast::Hasher::new();
-        checksum.update(&header_bytes[4..]);
-        checksum.update(&record);
-        if u64::from(checksum.finalize()) != word(0) & u64::from(u32::MAX) {
-            return Ok(None);
-        }
-        *session = Some(theirs);
-        Ok(Some(record))
+        let start = self.position + header.len() as u64;
+        self.file.read_exact_at(&mut record, start)?;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&header[4..]);
+        hasher.update(&record);
+        Ok((u64::from(hasher.finalize()) == checksum).then_some(Entry {
+            record,
+            session,
+            flushed,
+        }))
     }
 
-    /// The record that was read last counts.
-    pub(super) fn accept(&mut self, record: &[u8]) {
-        self.position += (HEADER_BYTES + record.len()) as u64;
+    /// A record that was read counts.
+    pub(super) fn accept(&mut self, entry: &Entry) {
+        self.position += (HEADER_BYTES + entry.record.len()) as u64;
         self.sequence += 1;
+        self.last_session = Some(entry.session);
+    }
+
+    /// The first record from here on whose bytes in block files may not be flushed, by what the records say.
+    pub(super) fn flushed(&self) -> Result<u64> {
+        let (mut ahead, mut flushed) = (self.clone(), 0);
+        while let Some(entry) = ahead.next()? {
+            flushed = flushed.max(entry.flushed);
+            ahead.accept(&entry);
+        }
+        Ok(flushed)
     }
 }

@@ -1,6 +1,7 @@
 //! Checkpoints, and what is done again from the last one on when a store is opened.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Engine, Writing, random, sum, view};
 use crate::store::StoreError;
@@ -15,9 +16,7 @@ impl Engine {
     /// it should not wait.
     pub(super) fn is_checkpoint_due(&self, writing: &Writing) -> bool {
         let log_bytes = self.options.log_bytes;
-        writing.log.position() >= log_bytes
-            || writing.direct_bytes >= log_bytes.saturating_mul(4)
-            || writing.freed_bytes >= log_bytes / 4
+        writing.log.position() >= log_bytes || writing.freed_bytes >= log_bytes / 4
     }
 
     /// Makes the index durable and starts the log over. Everything that is written counts then.
@@ -52,10 +51,12 @@ impl Engine {
         writing.reclaim.entered(&epoch, work);
         drop(epoch);
         writing.touched.clear();
-        (writing.direct_bytes, writing.freed_bytes) = (0, 0);
+        writing.ahead.take();
+        writing.freed_bytes = 0;
         let view = view(&self.index, &writing.epoch)?;
         let mut waiting = self.waiting();
         waiting.latest = view;
+        waiting.place = writing.log.place();
         waiting.files.clear();
         waiting.written = writing.changes;
         self.show(&mut waiting);
@@ -71,37 +72,41 @@ impl Engine {
         let step = "read its log";
         let mut writing = self.writing()?;
         let txn = self.begin()?;
-        let (start, mut session) = (writing.log.position(), None);
-        let mut direct = Vec::new();
-        while let Some(bytes) = writing.log.next(&mut session).map_err(failed(step))? {
-            let damaged = StoreError::Record {
-                offset: writing.log.position(),
-            };
-            let record = Record::decode(&bytes).ok_or(damaged)?;
-            if !record.is_whole(&self.segments).map_err(failed(step))? {
+        let (start, flushed) = (
+            writing.log.position(),
+            writing.log.flushed().map_err(failed(step))?,
+        );
+        while let Some(entry) = writing.log.next().map_err(failed(step))? {
+            let offset = writing.log.position();
+            let record = Record::decode(&entry.record).ok_or(StoreError::Record { offset })?;
+            let known = writing.log.place().1 < flushed;
+            if !known && !record.is_whole(&self.segments).map_err(failed(step))? {
                 break;
             }
             let touched = record.restore(&self.segments).map_err(failed(step))?;
             writing.touched.extend(touched);
-            direct.extend(record.direct());
+            if !known {
+                writing.ahead.add(&record.direct().collect::<Vec<_>>());
+            }
             let mut change = Change::new(Arc::clone(&self.segments), writing.tail);
-            replay(&txn, &mut change, record, writing.log.position())?;
+            replay(&txn, &mut change, record, offset)?;
             let (tail, freed) = change.into_followed();
             writing.tail = tail;
             writing.freed_bytes += sum(&freed);
             writing.freed.extend(freed);
-            writing.log.accept(&bytes);
+            writing.log.accept(&entry);
         }
         if writing.log.position() == start {
             txn.abort().map_err(failed(step))?;
         } else {
-            writing.direct_bytes = sum(&direct);
-            self.flush(&direct.iter().map(|extent| extent.at.segment).collect())?;
+            self.flush(&writing.ahead.take().files)?;
+            self.flushed.reached(writing.log.place());
             txn.commit().map_err(failed(step))?;
             let view = view(&self.index, &writing.epoch)?;
             writing.changes += 1;
             let mut waiting = self.waiting();
             (waiting.latest, waiting.written) = (view, writing.changes);
+            waiting.place = writing.log.place();
             self.show(&mut waiting);
         }
         writing.reclaim.run(&self.segments);
@@ -123,6 +128,6 @@ impl Drop for Engine {
             );
         }
         // The index must not make durable by itself what a writer that panicked left half done.
-        frozen.store(true, std::sync::atomic::Ordering::Release);
+        frozen.store(true, Ordering::Release);
     }
 }
