@@ -40,6 +40,14 @@ fn see(store: &Store) -> Vec<Seen> {
         .collect()
 }
 
+/// What a store on this disk has. The disk is left as it is.
+fn see_after(image: Image, options: StoreOptions) -> Vec<Seen> {
+    let disk = Disk::new(image, false);
+    let store = disk.open_with(options).unwrap();
+    disk.fill();
+    see(&store)
+}
+
 /// A generator that is the same in every run.
 struct Chance(u64);
 
@@ -297,11 +305,12 @@ fn a_power_cut_at_any_write_loses_nothing_that_was_acknowledged() {
             drop(store);
             let log = std::mem::take(&mut disk.state().log);
             again += cuts(&image, &log, 3, &mut second_cuts, |_, image| {
-                let store = Disk::new(image, false).open_with(run.options).unwrap();
-                let twice = see(&store);
+                let twice = see_after(image, run.options);
                 assert!(twice == seen || twice == appended);
             });
+            return;
         }
+        disk.fill();
     });
     let checkpoints = log.iter().filter(|op| matches!(op, Op::Flush(0))).count() / 2;
     println!(
@@ -320,8 +329,7 @@ fn a_power_cut_between_flushes_leaves_what_the_store_was_at_some_time() {
     let log = std::mem::take(&mut run.disk.state().log);
     let mut lost = 0;
     let count = cuts(&Image::default(), &log, 2, &mut Chance(3), |cut, image| {
-        let store = Disk::new(image, false).open_with(run.options).unwrap();
-        let seen = see(&store);
+        let seen = see_after(image, run.options);
         let done = run.acknowledged.partition_point(|(done, _)| *done <= cut);
         let (until_now, later) = run.acknowledged.split_at(done);
         let next = later.first().into_iter();
@@ -340,8 +348,7 @@ fn the_end_of_the_process_at_any_write_loses_nothing_that_was_acknowledged() {
     let log = std::mem::take(&mut run.disk.state().log);
     let mut image = Image::default();
     for (cut, op) in log.iter().enumerate() {
-        let store = Disk::new(image.clone(), false).open_with(run.options).unwrap();
-        let seen = see(&store);
+        let seen = see_after(image.clone(), run.options);
         let done = run.acknowledged.partition_point(|(done, _)| *done <= cut);
         let before = &run.acknowledged[done - 1].1;
         let after = run.acknowledged.get(done).map_or(before, |(_, seen)| seen);

@@ -40,7 +40,8 @@ impl Op {
 #[derive(Debug, Clone, Default)]
 pub struct Image {
     pub names: BTreeMap<String, FileId>,
-    pub files: Vec<Vec<u8>>,
+    /// Copied when it is written, not before.
+    pub files: Vec<Arc<Vec<u8>>>,
 }
 
 impl Image {
@@ -49,7 +50,7 @@ impl Image {
             Op::Create(name, file) => {
                 self.names.insert(name.clone(), *file);
                 if self.files.len() <= *file {
-                    self.files.resize(file + 1, Vec::new());
+                    self.files.resize(file + 1, Arc::default());
                 }
             }
             Op::Rename(from, to) => {
@@ -58,15 +59,15 @@ impl Image {
             }
             Op::Remove(name) => drop(self.names.remove(name)),
             Op::Write(file, offset, data) => {
-                let (bytes, start) = (&mut self.files[*file], *offset as usize);
+                let (bytes, start) = (self.file_mut(*file), *offset as usize);
                 if bytes.len() < start + data.len() {
                     bytes.resize(start + data.len(), 0);
                 }
                 bytes[start..start + data.len()].copy_from_slice(data);
             }
-            Op::SetSize(file, size) => self.files[*file].resize(*size as usize, 0),
+            Op::SetSize(file, size) => self.file_mut(*file).resize(*size as usize, 0),
             Op::Punch(file, range) => {
-                let bytes = &mut self.files[*file];
+                let bytes = self.file_mut(*file);
                 let end = bytes.len().min(range.end as usize);
                 bytes[end.min(range.start as usize)..end].fill(0);
             }
@@ -76,7 +77,11 @@ impl Image {
 
     pub fn file(&mut self, name: &str) -> Option<&mut Vec<u8>> {
         let file = *self.names.get(name)?;
-        Some(&mut self.files[file])
+        Some(self.file_mut(file))
+    }
+
+    fn file_mut(&mut self, file: FileId) -> &mut Vec<u8> {
+        Arc::make_mut(&mut self.files[file])
     }
 
     pub fn bytes(&self) -> usize {
@@ -118,6 +123,11 @@ impl Disk {
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Whoever writes from now on finds the disk full: a store that is dropped then leaves all as it is.
+    pub fn fill(&self) {
+        self.state().writes_left = Some(0);
     }
 
     /// What would be left if the process ended now.
