@@ -1,7 +1,7 @@
 //! Many cores in one folder.
 //!
 //! An index (a database with the heads, tree nodes and all else but the bytes of blocks), block files that are only ever appended to, and a log through which every
-//! change goes (`docs/decisions/0016-core-storage.md`). Every change is whole: it survives what [`Durability`] says when the call returns, or it never
+//! change goes (`docs/decisions/0016-core-store.md`). Every change is whole: it survives what [`Durability`] says when the call returns, or it never
 //! happened. The store opens in constant time, after a power cut too, without reading what is stored.
 //!
 //! One writer at a time (the others wait, and share the flush of the disk), any number of readers, each of which sees one state.
