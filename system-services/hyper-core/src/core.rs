@@ -184,6 +184,11 @@ impl Core {
         }
     }
 
+    /// The store that it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Its key.
     pub fn key(&self) -> &Hash {
         &self.key

@@ -4,9 +4,11 @@
 //! commit (`docs/decisions/0017-replication.md` says why not a task of its own). Connections feed it and do what it says; proofs are
 //! checked and stored on a thread that may block, many in one commit while the next ones come in.
 
+mod check;
 mod store;
 mod wait;
 
+pub(crate) use check::Checker;
 pub(crate) use wait::{Answer, Presence, Waiting};
 
 use std::collections::HashMap;
@@ -19,7 +21,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::bitfield::PAGE_BLOCKS;
 use crate::core::{Core, CoreError};
 use crate::manifest::Verifier;
-use crate::merkle::Reorg;
 use crate::messages::{Message, RequestSeek};
 use crate::mux::ChannelId;
 use crate::replicate::{Network, Wake};
@@ -27,21 +28,19 @@ use crate::replicator::{
     Action, Asked, Check, Fault, Outcome, PeerId, Replicator, Standing, Start, WaiterId,
 };
 use crate::session::{CoreState, SessionError};
-use crate::store::{Head, Snapshot, StoreError};
+use crate::store::{Head, StoreError};
 
 /// Ticks that come sooner after each other are one.
 const TICK: Duration = Duration::from_millis(500);
 
 /// A core with its replicator and its watchers.
 pub(crate) struct Live {
-    core: Core,
+    checker: Checker,
     state: watch::Sender<CoreState>,
     snapshots: Mutex<Vec<Weak<Mutex<u64>>>>,
     shared: Mutex<Shared>,
     /// Many may add to the core at a time; who takes something away is alone until all have heard of it.
     order: RwLock<()>,
-    /// A move to another fork, while it is prepared.
-    reorg: Mutex<Option<(Snapshot, Reorg)>>,
 }
 
 struct Shared {
@@ -68,7 +67,7 @@ pub(crate) type Intact = Arc<Mutex<u64>>;
 
 impl Live {
     pub(crate) fn new(core: Core) -> Result<Arc<Self>, StoreError> {
-        let standing = standing(&core, &core.snapshot()?)?;
+        let standing = standing(&core)?;
         let mut seed = [0; 8];
         // A seed that can be guessed costs only that peers may foresee which of them is asked first.
         let _ = getrandom::fill(&mut seed);
@@ -77,7 +76,7 @@ impl Live {
             seed: u64::from_le_bytes(seed),
         });
         Ok(Arc::new(Self {
-            core,
+            checker: Checker::new(core),
             state: watch::Sender::new(standing.state),
             snapshots: Mutex::default(),
             shared: Mutex::new(Shared {
@@ -90,12 +89,11 @@ impl Live {
                 ticked: Instant::now(),
             }),
             order: RwLock::new(()),
-            reorg: Mutex::default(),
         }))
     }
 
     pub(crate) fn core(&self) -> &Core {
-        &self.core
+        self.checker.core()
     }
 
     pub(crate) fn state(&self) -> CoreState {
@@ -113,6 +111,9 @@ impl Live {
         self: &Arc<Self>,
         change: impl FnOnce(&Arc<Self>) -> Result<T, SessionError> + Send + 'static,
     ) -> Result<T, SessionError> {
+        if !self.core().store().waits_for_disk() {
+            return change(self);
+        }
         let live = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || change(&live));
         done.await.map_err(|_| SessionError::Interrupted)?
@@ -126,7 +127,7 @@ impl Live {
     ) -> Result<u64, SessionError> {
         self.blocking(move |live| {
             let _order = live.order.read().unwrap_or_else(PoisonError::into_inner);
-            let head = append(&live.core)?;
+            let head = append(live.core())?;
             let blocks = head.length.saturating_sub(count)..head.length;
             live.changed(|replicator, standing, now| replicator.appended(standing, blocks, now))?;
             Ok(head.length)
@@ -142,7 +143,7 @@ impl Live {
         self.blocking(move |live| {
             let _order = live.order.write().unwrap_or_else(PoisonError::into_inner);
             live.cut_snapshots(length);
-            live.core.truncate(length, fork)?;
+            live.core().truncate(length, fork)?;
             live.changed(|replicator, standing, now| replicator.truncated(standing, length, now))
         })
         .await
@@ -151,7 +152,7 @@ impl Live {
     pub(crate) async fn clear(self: &Arc<Self>, blocks: Range<u64>) -> Result<(), SessionError> {
         self.blocking(move |live| {
             let _order = live.order.write().unwrap_or_else(PoisonError::into_inner);
-            live.core.clear(blocks.clone())?;
+            live.core().clear(blocks.clone())?;
             live.changed(|replicator, standing, _| replicator.cleared(standing, blocks))
         })
         .await
@@ -162,7 +163,7 @@ impl Live {
         key: String,
         value: Option<Vec<u8>>,
     ) -> Result<(), SessionError> {
-        self.blocking(move |live| Ok(live.core.set_user_data(&key, value.as_deref())?))
+        self.blocking(move |live| Ok(live.core().set_user_data(&key, value.as_deref())?))
             .await
     }
 
@@ -173,7 +174,7 @@ impl Live {
     ) -> Result<(), SessionError> {
         let mut shared = lock(&self.shared);
         // Read under the lock: whoever tells last has read last.
-        let standing = standing(&self.core, &self.core.snapshot()?)?;
+        let standing = standing(self.core())?;
         tell(&mut shared.replicator, standing, Instant::now());
         self.settle(&mut shared, &mut HashMap::new());
         Ok(())
@@ -226,7 +227,7 @@ impl Live {
     }
 
     fn load(&self, replicator: &mut Replicator) -> Result<(), StoreError> {
-        let snapshot = self.core.snapshot()?;
+        let snapshot = self.core().snapshot()?;
         let mut from = 0;
         while let Some(block) = snapshot.next_stored(from..snapshot.tree().length())? {
             let page = block / PAGE_BLOCKS;
@@ -435,7 +436,8 @@ impl Live {
 }
 
 /// Where a core stands.
-fn standing(core: &Core, snapshot: &Snapshot) -> Result<Standing, StoreError> {
+pub(crate) fn standing(core: &Core) -> Result<Standing, StoreError> {
+    let snapshot = core.snapshot()?;
     let (head, tree) = (snapshot.head(), snapshot.tree());
     let verifier = core.verifier()?;
     Ok(Standing {

@@ -4,12 +4,12 @@
 //! store has it. One task for each connection does all of it; it reads no further while the store is behind, and answers requests
 //! only as fast as the peer takes the answers.
 
-mod answer;
+pub(crate) mod answer;
 mod link;
 
 pub use link::{LinkError, LinkFault};
 
-pub use crate::replicator::Fault;
+pub use crate::replicator::{Fault, fuzz_replicator};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};

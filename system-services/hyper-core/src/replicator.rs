@@ -14,6 +14,8 @@ mod announce;
 mod bits;
 mod choose;
 mod finish;
+mod fuzz;
+mod node;
 mod peer;
 mod receive;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod types;
 mod wants;
 mod wishes;
 
+pub use fuzz::fuzz_replicator;
 pub(crate) use receive::work_bytes;
 pub use types::Fault;
 pub(crate) use types::{

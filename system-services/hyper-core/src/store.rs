@@ -131,6 +131,11 @@ impl Store {
         Ok(Self(Arc::new(engine)))
     }
 
+    /// Whether a change may wait for the disk, milliseconds or more: not to be made where others wait.
+    pub fn waits_for_disk(&self) -> bool {
+        self.0.durability() == Durability::PowerCut
+    }
+
     fn begin_read(&self) -> Arc<View> {
         self.0.view()
     }

@@ -83,6 +83,11 @@ impl Reorg {
         Ok(reorg)
     }
 
+    /// The fork's tree.
+    pub fn tree(&self) -> &Tree {
+        &self.upgraded.tree
+    }
+
     /// What is to be asked for next; `None` when the first block that differs is known.
     pub fn request(&self) -> Option<ReorgRequest> {
         let at = self.differs?.position;

@@ -9,9 +9,9 @@ use crate::replicator::{Check, short};
 use crate::store::{Snapshot, StoreError};
 
 /// An answer, and whether the request can be answered by nobody.
-pub(super) struct Answer {
-    pub(super) message: Message,
-    pub(super) invalid: bool,
+pub(crate) struct Answer {
+    pub(crate) message: Message,
+    pub(crate) invalid: bool,
 }
 
 impl From<Message> for Answer {
@@ -34,7 +34,7 @@ fn no_data(request: &Request, reason: NoDataReason) -> Answer {
 }
 
 /// Answers a request out of a snapshot of the core.
-pub(super) fn answer(core: &Core, snapshot: &Snapshot, request: &Request) -> Answer {
+pub(crate) fn answer(core: &Core, snapshot: &Snapshot, request: &Request) -> Answer {
     match proof(core, snapshot, request) {
         Ok(answer) => answer,
         Err(error) => {
@@ -115,7 +115,7 @@ fn manifest_alone(snapshot: &Snapshot, request: &Request, manifest: &Manifest) -
 }
 
 /// Fills in how many levels are missing above the block that is asked for.
-pub(super) fn with_missing_levels(snapshot: &Snapshot, request: &mut Request) -> Result<(), StoreError> {
+pub(crate) fn with_missing_levels(snapshot: &Snapshot, request: &mut Request) -> Result<(), StoreError> {
     let Some(block) = &mut request.block else {
         return Ok(());
     };
@@ -130,7 +130,7 @@ pub(super) fn with_missing_levels(snapshot: &Snapshot, request: &mut Request) ->
 }
 
 /// Whether all roots of a shorter tree are stored, so that it can be grown to ours.
-pub(super) fn can_upgrade(snapshot: &Snapshot, check: Check) -> bool {
+pub(crate) fn can_upgrade(snapshot: &Snapshot, check: Check) -> bool {
     let head = snapshot.head();
     head.fork == check.fork
         && check.remote_length < head.length

@@ -53,6 +53,10 @@ impl Replicator {
             && fork.request == Some(done.request)
         {
             fork.request = None;
+            if matches!(done.end, End::Stale) {
+                // From the start, at the next tick.
+                self.fork = None;
+            }
         }
         if let Some(block) = done.block {
             if let Some(attempts) = self.attempts.get_mut(&block) {
@@ -78,8 +82,10 @@ impl Replicator {
             End::Unstored => {}
             End::Refused(fault) => self.act(done.peer, Action::Drop(fault)),
             End::Fork { fork, want } => {
-                let newer = self.fork.as_ref().is_none_or(|known| known.fork <= fork);
-                if newer && fork > self.at.state.fork {
+                let known = self.fork.as_ref();
+                let older = known.is_none_or(|known| known.fork <= fork);
+                let same = known.is_some_and(|known| known.fork == fork && known.want == want);
+                if older && !same && fork > self.at.state.fork {
                     let request = None;
                     self.fork = Some(ForkMove { fork, want, request });
                 }

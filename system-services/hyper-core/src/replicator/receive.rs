@@ -163,8 +163,14 @@ impl Replicator {
         };
         let request = data.request;
         let newer = data.fork > self.at.state.fork;
-        if data.fork != flying.request.fork || newer != flying.fork {
-            // One of us has moved to another fork meanwhile.
+        let outdated = flying.fork
+            && flying.request.hash.is_some()
+            && self
+                .fork
+                .as_ref()
+                .is_none_or(|fork| fork.request != Some(request));
+        if data.fork != flying.request.fork || newer != flying.fork || outdated {
+            // One of us has moved to another fork meanwhile, or more is known of it.
             self.release(&flying, now);
             self.fill(id, now);
             return Ok(());
@@ -215,13 +221,13 @@ impl Replicator {
     fn gave_nothing(&mut self, id: PeerId, flying: &InFlight, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.gave_nothing(now);
-            if let Some(block) = flying.request.block.or(flying.request.hash) {
-                let block = if flying.request.block.is_some() {
-                    block.index
-                } else {
-                    block.index / 2
-                };
-                peer.has.set(block..block + 1, false);
+            // What was asked of its fork before says nothing of this one.
+            if flying.request.fork == peer.remote_fork() {
+                let block = flying.request.block.map(|block| block.index);
+                let leaf = flying.request.hash.map(|node| node.index / 2);
+                if let Some(block) = block.or(leaf) {
+                    peer.has.set(block..block + 1, false);
+                }
             }
             peer.refused_upgrade |= flying.request.upgrade.is_some();
         }

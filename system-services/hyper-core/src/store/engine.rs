@@ -230,6 +230,10 @@ impl Engine {
         Ok(writing.changes)
     }
 
+    pub(super) fn durability(&self) -> Durability {
+        self.options.durability
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
