@@ -15,7 +15,7 @@ use hyper_core::crypto::KeyPair;
 use hyper_core::key;
 use hyper_core::replicate::Replication;
 use hyper_core::session::{DownloadRange, Session};
-use hyper_core::store::Store;
+use hyper_core::store::{Durability, Store, StoreOptions};
 use hyper_swarm::connection::{self, Options};
 use hyper_swarm::noise;
 use tokio::net::{TcpListener, TcpStream};
@@ -54,7 +54,12 @@ impl Folder {
     }
 
     fn store(&self) -> Result<Store> {
-        Ok(Store::open(&self.0.join("cores"))?)
+        // As the peer: what is written is with the kernel, and not flushed.
+        let options = StoreOptions {
+            durability: Durability::ProcessCrash,
+            ..StoreOptions::default()
+        };
+        Ok(Store::open_with(&self.0.join("cores"), options)?)
     }
 }
 

@@ -4,6 +4,7 @@ use hyper_core::manifest::{Manifest, MultiSignature, Verifier};
 use hyper_core::merkle::{Proof, verify_alone};
 use hyper_core::messages::{EncodedManifest, Message, Open};
 use hyper_core::mux::{ChannelSpec, Event, Input, Mux};
+use hyper_core::replicate::fuzz_replicator;
 use hyper_drive::bee::fuzz_block;
 use hyper_swarm::dht::messages::{
     HandshakeMessage, HolepunchMessage, NoisePayload, fuzz_dht_handshake, fuzz_dht_holepunch,
@@ -69,6 +70,13 @@ pub fn udx_stream(bytes: &[u8]) {
             .get(..usize::from(*len))
             .is_some_and(|first| Packet::decode(first).is_ok())
     {
+        accept();
+    }
+}
+
+/// What a peer of a core says and does, and what happens here meanwhile. Accepted is what gets a block stored.
+pub fn replicator(bytes: &[u8]) {
+    if fuzz_replicator(bytes) {
         accept();
     }
 }

@@ -33,7 +33,8 @@ pub use disk::disk_layout;
 pub use fat::fat_image;
 pub use hyper::{
     bee_block, blind_relay, core_manifest, core_message, core_proof, core_signature, dht_handshake,
-    dht_holepunch, dht_message, dht_node, dht_records, mux, noise, secret_stream, udx_packet, udx_stream,
+    dht_holepunch, dht_message, dht_node, dht_records, mux, noise, replicator, secret_stream, udx_packet,
+    udx_stream,
 };
 pub use provision::{administrator, ext4, facts, redact, settings, setup_request};
 pub use updater::{content_range, night, prose, updater_journal, updater_settings};
@@ -80,6 +81,7 @@ pub const TARGETS: &[Target] = &[
     ("profile", profile),
     ("prose", prose),
     ("redact", redact),
+    ("replicator", replicator),
     ("secret_stream", secret_stream),
     ("settings", settings),
     ("udx_packet", udx_packet),

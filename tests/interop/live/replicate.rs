@@ -350,7 +350,7 @@ async fn a_truncation_of_ours_is_followed_by_a_javascript_peer() -> Result<()> {
 #[tokio::test]
 async fn ten_peers_of_one_core_of_both_kinds_get_all_of_it() -> Result<()> {
     let (mut peer, key) = js_writer(false).await?;
-    peer.ask(&json!({"do": "append", "from": 0, "count": 3000, "bytes": 1000}))
+    peer.ask(&json!({"do": "append", "from": 0, "count": 500, "bytes": 500}))
         .await?;
     let listening = peer.ask(&json!({"do": "listen"})).await?;
     let mut others = Vec::new();
@@ -367,18 +367,18 @@ async fn ten_peers_of_one_core_of_both_kinds_get_all_of_it() -> Result<()> {
         }
     }
     for other in &others {
-        other.until(3000, 0).await?;
+        other.until(500, 0).await?;
     }
     let downloads = others.iter().map(|other| {
         let session = other.session.clone();
-        tokio::spawn(async move { session.download(DownloadRange::from(0..3000)).done().await })
+        tokio::spawn(async move { session.download(DownloadRange::from(0..500)).done().await })
     });
     for download in downloads.collect::<Vec<_>>() {
         within("a download", download).await???;
     }
     let tree = peer.ask(&json!({"do": "tree"})).await?;
     for other in &others {
-        ensure!(other.session.info()?.contiguous_length == 3000 && other.tree_hash()? == tree["hash"]);
+        ensure!(other.session.info()?.contiguous_length == 500 && other.tree_hash()? == tree["hash"]);
     }
     Ok(())
 }

@@ -59,18 +59,17 @@ impl Choices<'_> {
 }
 
 /// For fuzzing: `bytes` are what a peer does, and what happens here meanwhile. Must not panic, nor store what the writer did not sign,
-/// nor keep more than the limits allow.
-pub fn fuzz_replicator(bytes: &[u8]) {
-    let Some(writer) = writer() else { return };
-    let Some(mut hostile) = Hostile::new(writer) else {
-        return;
+/// nor keep more than the limits allow. Says whether anything was stored.
+pub fn fuzz_replicator(bytes: &[u8]) -> bool {
+    let Some(mut hostile) = writer().and_then(Hostile::new) else {
+        return false;
     };
     let mut choices = Choices(bytes);
     while !choices.0.is_empty() {
         hostile.step(&mut choices);
         hostile.check();
     }
-    hostile.check_blocks();
+    hostile.check_blocks()
 }
 
 struct Hostile {
@@ -229,12 +228,15 @@ impl Hostile {
         assert!(state.length <= BLOCKS && state.fork == 0);
     }
 
-    fn check_blocks(&self) {
+    fn check_blocks(&self) -> bool {
+        let mut any = false;
         for block in 0..BLOCKS {
             if let Ok(Some(stored)) = self.reader.core().get(block) {
                 assert_eq!(stored, format!("block {block}").into_bytes());
+                any = true;
             }
         }
+        any
     }
 }
 

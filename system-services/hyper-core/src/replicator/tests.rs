@@ -339,3 +339,11 @@ fn a_peer_that_asks_too_much_is_dropped() {
         ))
     );
 }
+
+#[test]
+fn an_honest_peer_among_the_choices_of_the_fuzzer_gives_blocks() {
+    let mut choices = vec![2, 5, 0, 8, 15, 2, 3, 1, 0, 40];
+    choices.extend([5, 0].repeat(60));
+    choices.extend([8, 15]);
+    assert!(super::fuzz::fuzz_replicator(&choices));
+}

@@ -37,6 +37,7 @@ fn frames<'a>(frames: impl IntoIterator<Item = &'a Value>) -> Result<Vec<u8>> {
 /// All seeds of these layers.
 pub fn seeds() -> Result<()> {
     cores()?;
+    replicator()?;
     bees()?;
     messages()?;
     channels()?;
@@ -257,4 +258,26 @@ fn nodes() -> Result<()> {
     let once = [&[0, u8::try_from(short.len())?], &short[..]].concat();
     seed("dht_node", "valid-once", once)?;
     seed("dht_node", "nothing", [0, 0])
+}
+
+/// Conversations as the target `replicator` takes them: an honest peer, one that lies now and then, and one that says much.
+fn replicator() -> Result<()> {
+    // Where it stands, an upgrade, stored; where it stands, all its blocks.
+    let begin = [2, 5, 0, 8, 15, 2, 3, 1, 0, 40];
+    let honest = [&begin[..], &[5, 0].repeat(60), &[8, 15]].concat();
+    seed("replicator", "valid-honest", honest)?;
+    let lies = [&begin[..], &[5, 0, 5, 1, 8, 15, 7, 2, 33, 4, 8, 15, 13].repeat(9)].concat();
+    seed("replicator", "valid-lies", lies)?;
+    let wishes = [
+        &begin[..],
+        &[10, 0, 9, 10, 1, 3, 10, 2, 50, 9, 3, 5, 0, 8, 4, 10, 7, 7].repeat(6),
+        &[8, 15],
+    ]
+    .concat();
+    seed("replicator", "valid-wishes", wishes)?;
+    seed(
+        "replicator",
+        "floods",
+        [11, 7, 1, 5, 0, 11, 2, 2, 9, 3, 12, 1, 31, 1, 9, 7, 14].repeat(20),
+    )
 }
