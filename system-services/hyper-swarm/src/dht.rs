@@ -9,6 +9,7 @@ pub mod holepunch;
 pub mod messages;
 pub mod nat;
 mod options;
+mod queries;
 pub mod records;
 pub mod relay;
 pub mod router;
@@ -18,8 +19,9 @@ mod socket;
 
 pub use connect::{ConnectError, ConnectOptions, PathKind, PeerConnection};
 pub use driver::Probe;
-pub use handle::{BindError, Dht, ExtraSocket, NotStored, QueryError, QueryStream};
+pub use handle::{BindError, Dht, ExtraSocket};
 pub use options::{BootstrapNode, DEFAULT_PORT, DhtOptions, InvalidBootstrapNode, public_bootstrap};
+pub use queries::{NotStored, QueryError, QueryStream};
 pub use records::{
     AnnounceOptions, Announcer, Forward, FoundPeer, LookupReply, MutableValue, PeerRecord, Relay, Replies,
 };

@@ -3,26 +3,28 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connect::peers::{self, Peers};
 use super::driver::{Probe, Shared, now};
-use super::options::DhtOptions;
+use super::options::{Bootstrap, DhtOptions};
 use super::records::Storage;
 use super::rpc::address::Target;
 use super::rpc::command::Command;
 use super::rpc::message::Token;
-use super::rpc::node::{
-    Answer, Incoming, Node, NodeConfig, NodeState, Outgoing, QueryId, RequestError, RequestId,
-};
-use super::rpc::query::{QueryOptions, Question, Reply};
+use super::rpc::node::{Answer, Incoming, Node, NodeConfig, NodeState, Outgoing, RequestError, RequestId};
+use super::rpc::query::Reply;
 use super::rpc::requests::{SendOptions, SocketId};
 use super::socket::Socket;
 use crate::udx::{self, Datagram, Udx};
 
 /// Ports that are tried from the configured one on.
 const PORTS: u16 = 5;
+
+/// Names that could not be resolved are tried again after this.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -41,50 +43,10 @@ pub enum BindError {
     Random(getrandom::Error),
 }
 
-/// Why a query came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
-    /// Nobody is there to store with.
-    #[error("no DHT node answered near {}", hex(.0))]
-    NobodyAnswered(Target),
-    /// None of the nodes stored it.
-    #[error("none of the {nodes} DHT nodes near {} took the request", hex(.target))]
-    NobodyStored {
-        /// Near which key.
-        target: Target,
-        /// How many nodes were asked.
-        nodes: usize,
-        /// What the last one said.
-        #[source]
-        last: Option<NotStored>,
-    },
-}
-
-/// Why a node did not store something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotStored {
-    /// There is no response.
-    #[error(transparent)]
-    Failed(#[from] RequestError),
-    /// It said no.
-    #[error("DHT node {node} refuses it with error {code}")]
-    Refused {
-        /// The node.
-        node: SocketAddrV4,
-        /// dht-rpc's or HyperDHT's number of the error.
-        code: u64,
-    },
-}
-
-/// A key as people see it.
-pub(super) fn hex(key: &[u8]) -> String {
-    key.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A node of the DHT. Cheap to clone; the node is gone when the last clone is.
 #[derive(Clone)]
 pub struct Dht {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for Dht {
@@ -107,12 +69,9 @@ impl Dht {
         getrandom::fill(&mut secrets).map_err(BindError::Random)?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(BindError::Random)?;
-        let mut bootstrap = Vec::new();
-        for node in &options.bootstrap {
-            bootstrap.extend(node.resolve().await);
-        }
+        let bootstrap = Bootstrap::begin(options.bootstrap.clone()).await;
         let config = NodeConfig {
-            bootstrap,
+            bootstrap: bootstrap.addresses().to_vec(),
             ephemeral: options.ephemeral,
             firewalled: options.firewalled,
             quick_firewall: options.quick_firewall,
@@ -130,6 +89,9 @@ impl Dht {
         let requests = shared.lock().peer_requests();
         tokio::spawn(peers::serve(WeakDht(Arc::downgrade(&shared)), requests));
         shared.with(|state, now| state.node.start(port, now));
+        if bootstrap.is_incomplete() {
+            tokio::spawn(look_up_later(Arc::downgrade(&shared), bootstrap));
+        }
         Ok(Self { shared })
     }
 
@@ -221,77 +183,6 @@ impl Dht {
         });
         let _cancel = CancelRequest { dht: self, id };
         receiver.await.unwrap_or(Err(RequestError::Closed(to)))
-    }
-
-    /// Asks node after node for those that are closest to the target.
-    pub fn find_node(&self, target: Target) -> QueryStream {
-        self.query(target, Command::FindNode, None, QueryOptions::default())
-    }
-
-    /// Asks node after node, closer and closer to the target.
-    pub fn query(
-        &self,
-        target: Target,
-        command: Command,
-        value: Option<Vec<u8>>,
-        options: QueryOptions,
-    ) -> QueryStream {
-        let question = Question {
-            target,
-            command,
-            value,
-        };
-        let (replies, receiver) = mpsc::unbounded_channel();
-        let (finished, closest) = oneshot::channel();
-        let id = self.shared.with(|state, now| {
-            let id = state.node.query(question, options, now);
-            state.await_query(id, replies, finished);
-            id
-        });
-        QueryStream {
-            dht: self.clone(),
-            id,
-            target,
-            replies: receiver,
-            closest,
-        }
-    }
-
-    /// The second half of storing something: makes a request of each of the closest nodes of a query, all at once. It is well
-    /// if one takes it.
-    pub async fn commit(
-        &self,
-        target: Target,
-        closest: &[Reply],
-        request: impl Fn(&Reply) -> Option<Outgoing>,
-    ) -> Result<Vec<Reply>, QueryError> {
-        if closest.is_empty() {
-            return Err(QueryError::NobodyAnswered(target));
-        }
-        let outgoing: Vec<_> = closest.iter().filter_map(request).collect();
-        let nodes = outgoing.len();
-        let mut tasks = tokio::task::JoinSet::new();
-        for outgoing in outgoing {
-            let dht = self.clone();
-            tasks.spawn(async move { dht.request(outgoing).await });
-        }
-        let mut stored = Vec::new();
-        let mut last = None;
-        while let Some(done) = tasks.join_next().await {
-            match done {
-                Ok(Ok(reply)) if reply.error == 0 => stored.push(reply),
-                Ok(Ok(reply)) => {
-                    let (node, code) = (reply.from, reply.error);
-                    last = Some(NotStored::Refused { node, code });
-                }
-                Ok(Err(error)) => last = Some(error.into()),
-                Err(_) => {}
-            }
-        }
-        if stored.is_empty() {
-            return Err(QueryError::NobodyStored { target, nodes, last });
-        }
-        Ok(stored)
     }
 
     /// Answers a request.
@@ -400,40 +291,18 @@ impl Drop for ExtraSocket {
     }
 }
 
-/// The replies of a query as they come. Dropping it ends the query.
-#[derive(Debug)]
-pub struct QueryStream {
-    dht: Dht,
-    id: QueryId,
-    target: Target,
-    replies: mpsc::UnboundedReceiver<Reply>,
-    closest: oneshot::Receiver<Vec<Reply>>,
-}
-
-impl QueryStream {
-    /// What the query looks for.
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// The next node's reply (none that says no); `None` when the query is over.
-    pub async fn next(&mut self) -> Option<Reply> {
-        self.replies.recv().await
-    }
-
-    /// Waits for the end: the closest nodes that answered, the closest first.
-    pub async fn finish(mut self) -> Vec<Reply> {
-        (&mut self.closest).await.unwrap_or_default()
-    }
-}
-
-impl Drop for QueryStream {
-    fn drop(&mut self) {
-        self.dht.shared.lock().cancel_query(self.id);
-    }
-}
-
 type Bound = (Socket, mpsc::Receiver<Datagram>);
+
+/// Looks names up until all are resolved: a network may come later than the node.
+async fn look_up_later(shared: Weak<Shared>, mut bootstrap: Bootstrap) {
+    while bootstrap.is_incomplete() {
+        bootstrap.look_up().await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.with(|state, _| state.node.set_bootstrap(bootstrap.addresses().to_vec()));
+        drop(shared);
+        tokio::time::sleep(LOOKUP_PAUSE).await;
+    }
+}
 
 fn bind_to(udx: &Udx, address: SocketAddrV4) -> Result<Bound, BindError> {
     let failed = |source| BindError::Socket { address, source };

@@ -56,26 +56,83 @@ impl FromStr for BootstrapNode {
 }
 
 impl BootstrapNode {
-    /// Its addresses: what is known, and what the name says. None if the name cannot be resolved now.
-    pub(super) async fn resolve(&self) -> Vec<SocketAddrV4> {
-        let mut addresses: Vec<_> = self
-            .address
-            .iter()
-            .map(|ip| SocketAddrV4::new(*ip, self.port))
-            .collect();
-        if let Some(name) = &self.name {
-            let lookup = tokio::net::lookup_host((name.as_str(), self.port));
-            match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
-                Ok(Ok(found)) => addresses.extend(found.filter_map(|address| match address {
-                    SocketAddr::V4(address) => Some(address),
-                    SocketAddr::V6(_) => None,
-                })),
-                Ok(Err(error)) => tracing::debug!(name, %error, "DHT node's name not resolved"),
-                Err(_) => tracing::debug!(name, "DHT node's name not resolved in time"),
+    /// The address that it was given with, for now.
+    fn given(&self) -> Option<SocketAddrV4> {
+        self.address.map(|ip| SocketAddrV4::new(ip, self.port))
+    }
+
+    /// What its name stands for. None if the name cannot be resolved now.
+    async fn look_up(&self) -> Vec<SocketAddrV4> {
+        let Some(name) = &self.name else {
+            return Vec::new();
+        };
+        let lookup = tokio::net::lookup_host((name.as_str(), self.port));
+        match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
+            Ok(Ok(found)) => found.filter_map(only_ipv4).collect(),
+            Ok(Err(error)) => {
+                tracing::debug!(name, %error, "DHT node's name not resolved");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::debug!(name, "DHT node's name not resolved in time");
+                Vec::new()
             }
         }
-        addresses.dedup();
-        addresses
+    }
+}
+
+fn only_ipv4(address: SocketAddr) -> Option<SocketAddrV4> {
+    match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
+    }
+}
+
+/// Bootstrap nodes whose names may have to be looked up.
+#[derive(Debug)]
+pub(super) struct Bootstrap {
+    nodes: Vec<BootstrapNode>,
+    addresses: Vec<SocketAddrV4>,
+}
+
+impl Bootstrap {
+    /// The addresses that can be had now. Names are waited for only if there is no address.
+    pub(super) async fn begin(nodes: Vec<BootstrapNode>) -> Self {
+        let addresses = nodes.iter().filter_map(BootstrapNode::given).collect();
+        let mut bootstrap = Self { nodes, addresses };
+        if bootstrap.addresses.is_empty() {
+            bootstrap.look_up().await;
+        }
+        bootstrap
+    }
+
+    /// What is known now.
+    pub(super) fn addresses(&self) -> &[SocketAddrV4] {
+        &self.addresses
+    }
+
+    /// Whether there are names that were not resolved yet.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.nodes.iter().any(|node| node.name.is_some())
+    }
+
+    /// Looks the names up that were not resolved yet, all at once.
+    pub(super) async fn look_up(&mut self) {
+        let mut lookups = tokio::task::JoinSet::new();
+        for node in std::mem::take(&mut self.nodes) {
+            lookups.spawn(async move { (node.look_up().await, node) });
+        }
+        while let Some(done) = lookups.join_next().await {
+            let Ok((found, node)) = done else { continue };
+            if found.is_empty() && node.name.is_some() {
+                self.nodes.push(node);
+            }
+            for address in found {
+                if !self.addresses.contains(&address) {
+                    self.addresses.push(address);
+                }
+            }
+        }
     }
 }
 
@@ -180,5 +237,18 @@ mod tests {
         ] {
             assert!(text.parse::<BootstrapNode>().is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_and_those_that_say_nothing_are_kept_for_later() {
+        let nodes = ["localhost:4", "nowhere.invalid:5"].map(|text| text.parse().unwrap());
+        let bootstrap = Bootstrap::begin(nodes.into()).await;
+        assert_eq!(bootstrap.addresses(), [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4)]);
+        assert!(bootstrap.is_incomplete());
+        let mut bootstrap = Bootstrap::begin(vec!["1.2.3.4@localhost:4".parse().unwrap()]).await;
+        assert_eq!(bootstrap.addresses().len(), 1, "the name is not waited for");
+        bootstrap.look_up().await;
+        assert_eq!(bootstrap.addresses().len(), 2);
+        assert!(!bootstrap.is_incomplete());
     }
 }
