@@ -247,6 +247,40 @@ async fn a_javascript_client_meets_our_server_at_our_relay() -> Result<()> {
 }
 
 #[tokio::test]
+async fn our_client_and_our_server_meet_at_a_javascript_relay() -> Result<()> {
+    let (mut script, _, nodes) = among_ours().await?;
+    script.ask(&json!({"do": "relay", "seed": RELAY})).await?;
+    let bootstrap = nodes[0].local_address();
+    let (host, guest) = (
+        Dht::bind(firewalled(bootstrap)).await?,
+        Dht::bind(firewalled(bootstrap)).await?,
+    );
+    host.bootstrapped().await;
+    guest.bootstrapped().await;
+    // The server chooses the relay.
+    let options = ServerOptions {
+        share_local_address: false,
+        holepunch: false,
+        relay_through: Some(key_pair(RELAY).public_key()),
+        ..ServerOptions::default()
+    };
+    let (_echoing, mut told) = echo(host.listen(&key_pair(1), options).await?);
+    let options = ConnectOptions {
+        local_connection: false,
+        ..ConnectOptions::default()
+    };
+    let client = key_pair(2);
+    let connecting = guest.connect(key_pair(1).public_key(), &client, &options);
+    let mut connection = timeout(Duration::from_secs(20), connecting).await??;
+    assert_eq!(connection.path, PathKind::Relayed);
+    speak(&mut connection.connection.link, BYTES).await?;
+    let (client, path) = told.recv().await.context("no connection")?;
+    assert_eq!((hex(&client), path), (public(2), PathKind::Relayed));
+    script.event("pair").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn our_client_meets_a_javascript_server_at_our_relay() -> Result<()> {
     let mut net = BehindFirewalls::new().await?;
     let listen = json!({"do": "listen", "seed": 3, "shareLocalAddress": false, "holepunch": false});

@@ -8,6 +8,7 @@ mod corestore;
 mod dht;
 mod drive;
 mod harness;
+mod nat;
 mod replicate;
 mod stream;
 mod swarm;

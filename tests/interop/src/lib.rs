@@ -4,6 +4,8 @@
 //! (`cargo xtask test` installs them as the lock says), reads commands from its standard input, one JSON value a line, and says what
 //! happens in JSON lines on its standard output: `{"event":"listening","port":4000}`.
 
+pub mod nat;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;

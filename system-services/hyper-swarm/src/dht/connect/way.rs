@@ -13,9 +13,9 @@ use crate::dht::{Dht, SocketId};
 use crate::noise::Session;
 use crate::udx::{Arrival, Socket, StreamHandle, StreamOptions, UdxError, UdxStream};
 
-/// The direct way has so much time before a relay is used: as long as two peers with well-behaved NATs need, and a third
-/// of the time that the other end waits at the relay.
-pub const RELAY_GRACE: Duration = Duration::from_secs(5);
+/// The direct way has so much time before a relay is used: more than two well-behaved NATs need, and little enough that the
+/// other end still waits at the relay (15 s).
+pub const RELAY_GRACE: Duration = Duration::from_secs(8);
 
 /// How two ends of a connection reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -247,12 +247,16 @@ impl Session {
             Approach::Wait => Duration::ZERO,
             _ => RELAY_GRACE,
         };
-        let direct = async { self.direct(stream).await.ok_or(()) };
+        let direct = async { self.direct(stream, approach).await.ok_or(()) };
         direct_or_relayed(direct, relayed, head_start).await.ok()
     }
 
     /// Until the client is reached directly; `None` when there is no hope.
-    async fn direct(&mut self, stream: &mut RawStream) -> Option<Way> {
+    async fn direct(&mut self, stream: &mut RawStream, approach: Approach) -> Option<Way> {
+        let kind = match approach {
+            Approach::Punch => PathKind::Punched,
+            _ => PathKind::Direct,
+        };
         let patience = Instant::now() + PATIENCE;
         let mut is_over = false;
         loop {
@@ -265,7 +269,7 @@ impl Session {
                 }
             };
             tokio::select! {
-                way = stream.arrival() => return way,
+                way = stream.arrival() => return way.map(|way| Way { kind, ..way }),
                 Some(request) = self.punches.recv() => is_over |= !self.step(request).await,
                 hole = punching => match hole {
                     Some(hole) => return Way::by(&self.dht, hole.socket, hole.address, PathKind::Punched),
