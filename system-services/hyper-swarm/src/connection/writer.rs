@@ -29,7 +29,7 @@ impl<T: AsyncWrite> Writer<T> {
                 self.io.flush().await?;
                 idle.sent(now());
                 out.clear();
-                out.shrink_to(2 * BATCH_BYTES);
+                out.shrink_to(BATCH_BYTES);
             }
             let message = tokio::select! {
                 biased;

@@ -62,19 +62,19 @@ impl StreamHandle {
         self.shared.local_id
     }
 
-    /// The peer's number of the stream, once connected.
+    /// The peer's number of the stream, while it is connected.
     #[must_use]
     pub fn remote_id(&self) -> Option<u32> {
         self.shared.lock().path.as_ref().map(|path| path.remote_id)
     }
 
-    /// The peer's address, once connected.
+    /// The peer's address, while it is connected.
     #[must_use]
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.shared.lock().path.as_ref().map(|path| path.remote)
     }
 
-    /// The socket that it goes by, once connected.
+    /// The socket that it goes by, while it is connected.
     #[must_use]
     pub fn socket(&self) -> Option<Socket> {
         self.shared.lock().path.as_ref().map(|path| path.socket.clone())

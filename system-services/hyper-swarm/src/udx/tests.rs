@@ -279,7 +279,17 @@ async fn a_socket_is_closed_when_nobody_has_it_and_its_numbers_are_free() {
     assert_eq!(a.udx.stream_count(), 1);
     drop(unconnected);
     assert_eq!(a.udx.stream_count(), 0);
-    drop(a.socket);
+    let mut b = end("127.0.0.1:0");
+    let [left, right] = connected(&a, &b);
+    let handle = left.handle().clone();
+    drop((left, a.socket));
+    assert_eq!(
+        timeout(SOON, right.handle().closed()).await.unwrap(),
+        CloseReason::Reset
+    );
+    drop((right, b.socket));
+    assert_eq!(timeout(SOON, b.datagrams.recv()).await.unwrap(), None);
+    assert_eq!(handle.close_reason(), Some(CloseReason::Destroyed));
     assert_eq!(timeout(SOON, a.datagrams.recv()).await.unwrap(), None);
     let again = timeout(SOON, async {
         loop {

@@ -45,7 +45,8 @@ impl Task {
     /// Until nobody has the socket any more.
     pub(super) async fn run(mut self) {
         let carrier = self.carrier.clone();
-        loop {
+        let mut is_closing = false;
+        while !is_closing || !self.unsent.is_empty() {
             let deadline = self.timers.first_key_value().map(|((at, _), _)| *at);
             let may_go_on = !self.touched.is_empty() && self.unsent.is_empty();
             tokio::select! {
@@ -54,7 +55,7 @@ impl Task {
                 () = carrier.queued.notified() => {}
                 () = until(deadline) => {}
                 () = tokio::task::yield_now(), if may_go_on => {}
-                () = carrier.closing.notified() => break,
+                () = carrier.closing.notified() => is_closing = true,
             }
             let mut scratch = carrier.registry.scratch();
             self.turn(&mut scratch);
@@ -132,11 +133,14 @@ impl Task {
         }
         let relayed = end_relayed(&mut state);
         let is_gone = state.machine.is_gone();
+        // A handle on a stream that is over does not keep the socket.
+        let left = if is_gone { state.path.take() } else { None };
         drop(state);
         shared.wake(wakers);
         relayed.iter().for_each(|source| source.destroy());
         self.send(remote, batch);
         if is_gone {
+            drop(left);
             shared.forget();
         } else if !is_done {
             self.touched.push_back(shared);

@@ -6,6 +6,9 @@ use std::time::Instant;
 use crate::udx::congestion::Stamp;
 use crate::udx::packet::Flags;
 
+/// For so many there is room even if none is out.
+const KEPT_PACKETS: usize = 64;
+
 /// A packet that was sent at least once. Its payload never changes, as its number counts for it.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -176,6 +179,9 @@ impl Outstanding {
         }
         if self.packets.is_empty() {
             self.order.clear();
+            // Many streams wait most of the time.
+            self.packets.shrink_to(KEPT_PACKETS);
+            self.order.shrink_to(KEPT_PACKETS);
         }
         before - self.bytes
     }
