@@ -10,7 +10,7 @@ mod network;
 mod outgoing;
 mod upkeep;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,8 @@ enum Purpose {
 struct Running {
     query: Query,
     owner: Owner,
-    slow: HashSet<SocketAddrV4>,
+    /// How often those were asked again that have not answered.
+    repeats: HashMap<SocketAddrV4, u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +180,8 @@ pub struct Node {
     nat: NatSampler,
     /// Nodes without an id that said how they see us.
     sampled_strangers: Vec<SocketAddrV4>,
+    /// Bootstrap nodes that did not answer, and when.
+    silent: HashMap<SocketAddrV4, u64>,
     limits: HostLimits,
     health: Health,
     random: Random,
@@ -209,6 +212,7 @@ impl Node {
             drains_to_rotation: incoming::DRAINS_PER_SECRET,
             nat,
             sampled_strangers: Vec::new(),
+            silent: HashMap::new(),
             limits: HostLimits::new(now),
             health: Health::default(),
             upkeep: upkeep::Upkeep::new(config.ephemeral.is_none(), &mut random, now),

@@ -29,6 +29,10 @@ const CAREFUL: usize = 3;
 /// Who named a node that does not answer is told; of each node, so many of those are remembered.
 const MAX_REFERRERS: usize = 16;
 
+/// A node that was asked again so often is not waited for any more, if there is nobody else to be waited for: of a hundred
+/// that are there, two do not answer three requests in a network that loses every seventh datagram.
+pub const HOPELESS: u32 = 3;
+
 /// What is asked of each node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -130,7 +134,10 @@ pub struct Query {
     closest: Vec<(Distance, Reply)>,
     visits: usize,
     inflight: usize,
+    /// Of those, who let themselves be waited for once or more often.
     slow: usize,
+    /// Of those, who hardly answer any more.
+    hopeless: usize,
     is_careful: bool,
     used_known: bool,
     successes: usize,
@@ -152,6 +159,7 @@ impl Query {
             visits: 0,
             inflight: 0,
             slow: 0,
+            hopeless: 0,
             is_careful: false,
             used_known: false,
             successes: 0,
@@ -224,8 +232,10 @@ impl Query {
             self.open.clear();
         }
         let has_more = !self.open.is_empty() && self.visits < MAX_VISITS;
-        let waits_for_slow_ones_only = self.slow == self.inflight && self.closest.len() >= K;
-        if has_more || (self.inflight > 0 && !waits_for_slow_ones_only) {
+        let has_all = self.slow == self.inflight && self.closest.len() >= K;
+        // In a network of few nodes there is no K to be had: who is gone must not hold up every query.
+        let has_enough = self.hopeless == self.inflight && self.successes > 0;
+        if has_more || (self.inflight > 0 && !has_all && !has_enough) {
             // The given nodes are the closest: they get a chance to answer before others are asked.
             self.is_careful |= !self.used_known && self.successes + self.errors == 0;
             return Step::Wait;
@@ -237,14 +247,15 @@ impl Query {
         Step::Finished
     }
 
-    /// A node that is asked lets itself be waited for.
-    pub fn slowed_down(&mut self) {
-        self.slow += 1;
+    /// A node that is asked was asked again, so many times by now.
+    pub fn slowed_down(&mut self, times: u32) {
+        self.slow += usize::from(times == 1);
+        self.hopeless += usize::from(times == HOPELESS);
     }
 
-    /// A node answered. `was_slow`: [`slowed_down`](Self::slowed_down) was said of it.
-    pub fn answered(&mut self, reply: &Reply, was_slow: bool) -> Vec<DownHint> {
-        self.done(was_slow);
+    /// A node answered, after it was asked again so many times.
+    pub fn answered(&mut self, reply: &Reply, repeats: u32) -> Vec<DownHint> {
+        self.done(repeats);
         self.seen.insert(reply.from, Seen::Answered);
         if reply.error == 0 {
             self.successes += 1;
@@ -263,8 +274,8 @@ impl Query {
     }
 
     /// A node never answered: those who named it are told.
-    pub fn failed(&mut self, node: SocketAddrV4, was_slow: bool) -> Vec<DownHint> {
-        self.done(was_slow);
+    pub fn failed(&mut self, node: SocketAddrV4, repeats: u32) -> Vec<DownHint> {
+        self.done(repeats);
         self.errors += 1;
         let Some(Seen::Open(referrers)) = self.seen.insert(node, Seen::Down) else {
             return Vec::new();
@@ -273,9 +284,10 @@ impl Query {
         referrers.into_iter().map(hint).collect()
     }
 
-    fn done(&mut self, was_slow: bool) {
+    fn done(&mut self, repeats: u32) {
         self.inflight = self.inflight.saturating_sub(1);
-        self.slow = self.slow.saturating_sub(usize::from(was_slow));
+        self.slow = self.slow.saturating_sub(usize::from(repeats > 0));
+        self.hopeless = self.hopeless.saturating_sub(usize::from(repeats >= HOPELESS));
     }
 
     fn add_all(&mut self, nodes: Vec<SocketAddrV4>) {

@@ -68,6 +68,7 @@ impl Node {
 
     /// Nodes that are asked first, from now on.
     pub fn set_bootstrap(&mut self, nodes: Vec<SocketAddrV4>) {
+        self.silent.retain(|node, _| nodes.contains(node));
         self.config.bootstrap = nodes;
     }
 
@@ -140,7 +141,8 @@ impl Node {
         if self.firewalled {
             nodes.extend(self.table.latest().take(PROBES).map(|known| known.address));
             if nodes.len() < PROBES {
-                nodes.extend(&self.config.bootstrap);
+                let bootstrap = self.config.bootstrap.iter().copied();
+                nodes.extend(bootstrap.filter(|node| !self.is_silent(node)));
             }
         }
         self.probe = Some(FirewallProbe {

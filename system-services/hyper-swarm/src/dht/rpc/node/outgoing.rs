@@ -1,13 +1,13 @@
 //! Requests and queries that the node makes, and what their responses do.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::super::address::{NodeId, Target, node_id};
 use super::super::command::Command;
 use super::super::message::{Request, Response, Token};
-use super::super::query::{DownHint, Query, QueryOptions, Question, Reply, Step};
+use super::super::query::{DownHint, HOPELESS, Query, QueryOptions, Question, Reply, Step};
 use super::super::requests::{Overdue, SendOptions, SocketId, Transmit};
 use super::{Event, Node, Owner, Purpose, QueryId, RequestError, RequestId, Running};
 
@@ -38,6 +38,9 @@ impl Outgoing {
         }
     }
 }
+
+/// A bootstrap node that did not answer is not asked for a minute, as long as other nodes are known.
+const SILENT_TICKS: u64 = 12;
 
 /// Hints of nodes that do not answer, per tick.
 const MAX_DOWN_HINTS: u32 = 50;
@@ -85,8 +88,12 @@ impl Node {
     ) -> QueryId {
         let id = QueryId(self.next_id());
         let query = Query::new(question, *self.table.id(), options);
-        let slow = HashSet::new();
-        let mut running = Running { query, owner, slow };
+        let repeats = HashMap::new();
+        let mut running = Running {
+            query,
+            owner,
+            repeats,
+        };
         if running.query.missing() > 0 {
             self.add_known(&mut running.query);
         }
@@ -103,7 +110,8 @@ impl Node {
         let is_enough = known.len() >= missing;
         query.add_known(known);
         if !is_enough {
-            query.add_known(self.config.bootstrap.iter().copied());
+            let bootstrap = self.config.bootstrap.iter().copied();
+            query.add_known(bootstrap.filter(|node| self.table.is_empty() || !self.is_silent(node)));
         }
     }
 
@@ -136,7 +144,7 @@ impl Node {
                     if !self.send(outgoing, Purpose::Query(id, to), &options, now)
                         && let Some(running) = self.queries.get_mut(&id)
                     {
-                        running.query.failed(to, false);
+                        running.query.failed(to, 0);
                     }
                 }
             }
@@ -235,8 +243,8 @@ impl Node {
         let Some(running) = self.queries.get_mut(&id) else {
             return;
         };
-        let was_slow = running.slow.remove(&reply.from);
-        let hints = running.query.answered(&reply, was_slow);
+        let repeats = running.repeats.remove(&reply.from).unwrap_or_default();
+        let hints = running.query.answered(&reply, repeats);
         let owner = running.owner;
         if owner != Owner::Program {
             running
@@ -266,17 +274,39 @@ impl Node {
 
     pub(super) fn overdue(&mut self, overdue: Overdue<Purpose>, now: Instant) {
         match overdue {
-            Overdue::Slow(Purpose::Query(id, node)) => {
-                if let Some(running) = self.queries.get_mut(&id)
-                    && running.slow.insert(node)
-                {
-                    running.query.slowed_down();
-                    self.pump(id, now);
-                }
-            }
+            Overdue::Slow(Purpose::Query(id, node)) => self.repeated(id, node, now),
             Overdue::Slow(_) => {}
             Overdue::GivenUp(purpose, to) => self.given_up(purpose, to, now),
         }
+    }
+
+    /// A node was asked again by a query.
+    fn repeated(&mut self, id: QueryId, node: SocketAddrV4, now: Instant) {
+        let Some(running) = self.queries.get_mut(&id) else {
+            return;
+        };
+        let repeats = running.repeats.entry(node).or_default();
+        *repeats += 1;
+        let repeats = *repeats;
+        running.query.slowed_down(repeats);
+        if repeats == HOPELESS {
+            self.suspect(node, now);
+        }
+        self.pump(id, now);
+    }
+
+    /// A node does not answer: the query may be over before that is certain.
+    fn suspect(&mut self, node: SocketAddrV4, now: Instant) {
+        if self.config.bootstrap.contains(&node) {
+            self.silent.insert(node, self.upkeep.tick());
+        }
+        self.hinted(node, now);
+    }
+
+    /// Whether a bootstrap node did not answer lately.
+    pub(super) fn is_silent(&self, node: &SocketAddrV4) -> bool {
+        let since = self.silent.get(node);
+        since.is_some_and(|since| self.upkeep.tick() < since + SILENT_TICKS)
     }
 
     fn given_up(&mut self, purpose: Purpose, to: SocketAddrV4, now: Instant) {
@@ -288,8 +318,8 @@ impl Node {
             Purpose::Query(id, node) => {
                 self.table.remove(&node_id(node));
                 if let Some(running) = self.queries.get_mut(&id) {
-                    let was_slow = running.slow.remove(&node);
-                    let hints = running.query.failed(node, was_slow);
+                    let repeats = running.repeats.remove(&node).unwrap_or_default();
+                    let hints = running.query.failed(node, repeats);
                     self.send_hints(hints, now);
                     self.pump(id, now);
                 }

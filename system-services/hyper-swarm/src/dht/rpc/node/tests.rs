@@ -263,6 +263,21 @@ fn losses_and_dead_nodes_are_got_over() {
 }
 
 #[test]
+fn a_dead_bootstrap_node_holds_up_one_query_for_a_while_and_the_next_ones_not() {
+    let mut world = World::of(4, 9);
+    let dead = SocketAddrV4::new(Ipv4Addr::new(11, 9, 9, 9), SERVER_PORT);
+    let guest = world.add(NodeConfig {
+        bootstrap: vec![dead, world.address(0)],
+        ..NodeConfig::default()
+    });
+    world.run(Duration::from_secs(4));
+    assert!(world.machines[guest].node.state().bootstrapped);
+    let begun = world.now;
+    assert_eq!(world.find_node(guest, [1; 32]).len(), 4);
+    assert!(world.now - begun <= Duration::from_millis(500));
+}
+
+#[test]
 fn a_node_that_strangers_reach_becomes_persistent_when_it_was_stable() {
     let mut world = World::of(10, 3);
     let guest = world.guest();
