@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use hyper_core::core::CoreOptions;
 use hyper_core::corestore::Corestore;
-use hyper_core::crypto::KeyPair;
+use hyper_core::crypto::{self, KeyPair};
 use hyper_core::link::Link;
 use hyper_core::merkle::Seek;
+use hyper_core::messages::{Message, Open, PROTOCOL, Want};
+use hyper_core::mux::{ChannelSpec, Mux};
 use hyper_core::replicate::Replication;
 use hyper_core::session::{DownloadRange, Session};
 use hyper_core::store::Store;
@@ -188,4 +190,123 @@ async fn a_corestore_gives_a_core_that_only_a_peer_asks_for() {
     opened_later.append(&["more"]).await.unwrap();
     let copy = here.get_by_key(opened_later.key()).unwrap();
     assert_eq!(within(copy.get(0)).await.unwrap(), b"more");
+}
+
+/// A connection whose other end is in our hands: a peer that does what it likes. Says why it was ended.
+async fn ended_after(frames: impl FnOnce(&Node, &Link) -> Vec<Vec<u8>>) -> String {
+    let node = Node::writer();
+    node.session.append(&blocks(0..5)).await.unwrap();
+    let (ours, theirs) = Link::pair();
+    let running = node.replication.attach(ours);
+    let frames = frames(&node, &theirs);
+    let mut theirs = theirs;
+    for frame in frames {
+        // It may have been cut off already.
+        let _ = theirs.outgoing.send(frame).await;
+    }
+    let error = within(async {
+        loop {
+            tokio::select! {
+                Some(_) = theirs.incoming.recv() => {}
+                else => break,
+            }
+        }
+        running.await
+    });
+    let error = error.await.unwrap().unwrap_err();
+    let error: &dyn std::error::Error = &error;
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn opening(node: &Node, link: &Link, capability: bool) -> Mux {
+    let key = node.session.key();
+    let mut handshake = Open {
+        seeks: true,
+        capability: crypto::capability(link.is_initiator, key, &link.handshake_hash),
+    };
+    handshake.capability[0] ^= u8::from(!capability);
+    let mut mux = Mux::default();
+    let id = node.session.discovery_key();
+    let spec = ChannelSpec {
+        id: &id,
+        ..ChannelSpec::new(PROTOCOL)
+    };
+    mux.open(spec, &handshake.encode()).unwrap();
+    mux
+}
+
+fn frames_of(mut mux: Mux) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| mux.poll_frame()).collect()
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_know_the_key_is_dropped() {
+    let said = ended_after(|node, link| frames_of(opening(node, link, false))).await;
+    assert!(
+        said.contains("did not prove that it knows the core's key"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_malformed_frames_is_dropped_with_a_sentence() {
+    let said = ended_after(|_, _| vec![vec![0xff; 9]]).await;
+    assert!(said.starts_with("the connection to peer 0"), "{said}");
+    let said = ended_after(|node, link| {
+        let mut mux = opening(node, link, true);
+        let channel = mux.channels().next().unwrap();
+        mux.send(channel, 0, &[1]).unwrap();
+        frames_of(mux)
+    })
+    .await;
+    assert!(
+        said.contains("core ") && said.contains("malformed Sync message"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_peer_that_floods_with_requests_and_takes_no_answer_is_dropped() {
+    let said = ended_after(|node, link| {
+        let mut mux = opening(node, link, true);
+        let channel = mux.channels().next().unwrap();
+        mux.cork();
+        for start in 0..5000 {
+            let want = Want {
+                start: 32 * start,
+                length: 32,
+                any: false,
+            };
+            let message = Message::Want(want);
+            mux.send(channel, message.kind(), &message.encode()).unwrap();
+        }
+        mux.uncork();
+        frames_of(mux)
+    })
+    .await;
+    assert!(said.contains("more than 2048 requests waiting"), "{said}");
+}
+
+#[tokio::test]
+async fn a_core_that_nobody_wants_is_closed_and_opened_again_when_somebody_does() {
+    let writer = Corestore::in_memory().unwrap();
+    let session = writer.get_by_name("a").unwrap();
+    session.append(&["x"]).await.unwrap();
+    let key = *session.key();
+    drop(session);
+    let reader = Corestore::in_memory().unwrap();
+    let (a, b) = Link::pair();
+    writer.replicate(a);
+    reader.replicate(b);
+    // Only the peer asks for it; again and again.
+    for _ in 0..3 {
+        let session = reader.get_by_key(&key).unwrap();
+        assert_eq!(within(session.get(0)).await.unwrap(), b"x");
+    }
+    drop(writer.get_by_key(&key).unwrap());
+    let again = reader.get_by_key(&key).unwrap();
+    let session = writer.get_by_key(&key).unwrap();
+    session.append(&["y"]).await.unwrap();
+    assert_eq!(within(again.get(1)).await.unwrap(), b"y");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
@@ -11,11 +11,12 @@ use tokio::time::MissedTickBehavior;
 use super::answer::{answer, can_upgrade, with_missing_levels};
 use super::{Network, Wake};
 use crate::crypto::{self, Hash};
+use crate::key;
 use crate::link::Link;
 use crate::live::Live;
 use crate::messages::{MalformedMessage, Message, Open, PROTOCOL, PROTOCOL_ALIASES};
 use crate::mux::{ChannelId, ChannelSpec, Event, Input, Mux, MuxError};
-use crate::replicator::{Action, Asked, Fault, PeerId, short};
+use crate::replicator::{Action, Asked, Fault, PeerId};
 use crate::store::{Snapshot, StoreError};
 
 /// Bytes that wait to be sent: with so many, no further request is answered.
@@ -23,6 +24,13 @@ const FULL_OUTPUT_BYTES: usize = 256 << 10;
 
 /// Answers of one core at a time, before it is another one's turn.
 const TURN_BYTES: usize = 128 << 10;
+
+/// Bytes that wait to be sent, with which a peer is dropped: it does not read, and there is ever more to say. More than
+/// [`FULL_OUTPUT_BYTES`] and the largest answer.
+const MOST_OUTPUT_BYTES: usize = 32 << 20;
+
+/// A peer may take so long to open its end of a channel before nobody waits for it.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// Cores that one peer may open.
 const MOST_CHANNELS: usize = 4096;
@@ -32,7 +40,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Why a connection was ended: its peer is to blame, or the store.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection to peer {} is ended", short(peer))]
+#[error("the connection to peer {} is ended", key::to_hex(peer))]
 pub struct LinkError {
     /// The peer's key.
     pub peer: Hash,
@@ -48,7 +56,7 @@ pub enum LinkFault {
     #[error(transparent)]
     Mux(#[from] MuxError),
     /// It sent what is no message.
-    #[error("core {}", short(core))]
+    #[error("core {}", key::to_hex(core))]
     Malformed {
         /// The core's key.
         core: Hash,
@@ -56,8 +64,14 @@ pub enum LinkFault {
         #[source]
         source: MalformedMessage,
     },
+    /// It does not read.
+    #[error("it does not read: {bytes} bytes wait to be sent")]
+    TakesNothing {
+        /// What waits.
+        bytes: usize,
+    },
     /// It lies, floods, or asks the impossible.
-    #[error("core {}", short(core))]
+    #[error("core {}", key::to_hex(core))]
     Core {
         /// The core's key.
         core: Hash,
@@ -66,7 +80,7 @@ pub enum LinkFault {
         source: Fault,
     },
     /// The store cannot be read.
-    #[error("core {}", short(core))]
+    #[error("core {}", key::to_hex(core))]
     Store {
         /// The core's key.
         core: Hash,
@@ -83,6 +97,8 @@ struct Channel {
     peer: Option<PeerId>,
     /// It is among those that wait for answers.
     hungry: bool,
+    /// Since when somebody here waits for the peer to open its end.
+    awaited: Option<Instant>,
 }
 
 struct Connection {
@@ -144,10 +160,19 @@ impl Channel {
         match self.peer {
             Some(peer) => self.live.remove_peer(peer),
             None => {
-                self.live.finding(false);
+                if self.awaited.is_some() {
+                    self.live.finding(false);
+                }
                 false
             }
         }
+    }
+
+    fn tick(&mut self) {
+        if self.awaited.take_if(|since| since.elapsed() >= OPENING).is_some() {
+            self.live.finding(false);
+        }
+        self.live.tick();
     }
 
     fn fault(&self, source: Fault) -> LinkFault {
@@ -174,6 +199,10 @@ impl Connection {
         let mut frame = None;
         loop {
             self.answer_some()?;
+            let bytes = self.mux.queued_bytes();
+            if bytes > MOST_OUTPUT_BYTES {
+                return Err(LinkFault::TakesNothing { bytes });
+            }
             frame = frame.or_else(|| self.mux.poll_frame());
             let reads = !self.waits && self.mux.wants_input();
             tokio::select! {
@@ -194,7 +223,7 @@ impl Connection {
                     }
                     self.mux.uncork();
                 },
-                _ = tick.tick() => self.channels.values().for_each(|channel| channel.live.tick()),
+                _ = tick.tick() => self.channels.values_mut().for_each(Channel::tick),
             }
         }
     }
@@ -219,6 +248,7 @@ impl Connection {
                 live,
                 peer: None,
                 hungry: false,
+                awaited: Some(Instant::now()),
             };
             self.channels.insert(channel, entry);
         }
@@ -295,7 +325,9 @@ impl Connection {
         let added = entry.live.add_peer(self.wake.clone(), channel);
         let peer = added.map_err(|source| store_fault(&entry.live, source))?;
         entry.peer = Some(peer);
-        entry.live.finding(false);
+        if entry.awaited.take().is_some() {
+            entry.live.finding(false);
+        }
         Ok(())
     }
 

@@ -21,7 +21,8 @@ const FAST: Duration = Duration::from_millis(500);
 /// Answers that come slower let fewer be.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// A peer with requests under way that gives nothing for so long has its requests taken back.
+/// A peer with requests under way that gives nothing for so long has its requests taken back. Each time in a row it is given twice as
+/// long as before: it may have large blocks and a slow connection.
 const STALLED: Duration = Duration::from_secs(20);
 /// The longest time for which such a peer is not asked again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -151,12 +152,16 @@ impl Peer {
 
     /// It has given nothing for too long.
     pub(super) fn stalled(&self, now: Instant) -> bool {
-        self.in_flight > 0 && now.saturating_duration_since(self.progress) >= STALLED
+        self.in_flight > 0 && now.saturating_duration_since(self.progress) >= self.patience()
+    }
+
+    fn patience(&self) -> Duration {
+        STALLED.saturating_mul(1 << self.stalls.min(5)).min(LONGEST_PAUSE)
     }
 
     /// Not to be asked for a while, longer each time.
     pub(super) fn pause(&mut self, now: Instant) {
-        let pause = STALLED.saturating_mul(1 << self.stalls.min(5)).min(LONGEST_PAUSE);
+        let pause = self.patience();
         self.stalls += 1;
         self.window = LEAST_WINDOW;
         self.paused_until = Some(now + pause);
