@@ -124,8 +124,13 @@ impl Session {
 
     /// Appends blocks, all or none, in one commit. Says the length that then is.
     pub async fn append(&self, blocks: &[impl AsRef<[u8]>]) -> Result<u64, SessionError> {
+        self.append_owned(blocks.iter().map(|block| block.as_ref().to_vec()).collect())
+            .await
+    }
+
+    /// As [`Session::append`], without a copy of the blocks.
+    pub async fn append_owned(&self, blocks: Vec<Vec<u8>>) -> Result<u64, SessionError> {
         self.must_be_live()?;
-        let blocks: Vec<Vec<u8>> = blocks.iter().map(|block| block.as_ref().to_vec()).collect();
         let count = blocks.len() as u64;
         let cipher = self.cipher.clone();
         let append = move |core: &Core| match cipher {

@@ -85,7 +85,7 @@ impl Appender {
         self.queued_bytes = 0;
         self.appended += blocks.len() as u64;
         let core = self.core.clone();
-        self.in_flight = Some(tokio::spawn(async move { core.append(&blocks).await }));
+        self.in_flight = Some(tokio::spawn(async move { core.append_owned(blocks).await }));
         Ok(())
     }
 
