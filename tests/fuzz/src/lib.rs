@@ -13,6 +13,7 @@ mod bundles;
 mod channel_index;
 mod container;
 mod disk;
+mod drive;
 mod fat;
 mod hyper;
 pub mod keys;
@@ -30,6 +31,7 @@ pub use bundles::{bundle_cms, bundle_manifest};
 pub use channel_index::channel_index;
 pub use container::{bundle_container, bundle_payload, chunk_index};
 pub use disk::disk_layout;
+pub use drive::{drive_block_map, drive_entry, drive_path};
 pub use fat::fat_image;
 pub use hyper::{
     bee_block, blind_relay, core_manifest, core_message, core_proof, core_signature, dht_handshake,
@@ -69,6 +71,9 @@ pub const TARGETS: &[Target] = &[
     ("dht_node", dht_node),
     ("dht_records", dht_records),
     ("disk_layout", disk_layout),
+    ("drive_block_map", drive_block_map),
+    ("drive_entry", drive_entry),
+    ("drive_path", drive_path),
     ("ext4", ext4),
     ("facts", facts),
     ("fat_image", fat_image),

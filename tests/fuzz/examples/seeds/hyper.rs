@@ -43,7 +43,37 @@ pub fn seeds() -> Result<()> {
     channels()?;
     streams()?;
     connecting()?;
-    nodes()
+    nodes()?;
+    drives()
+}
+
+fn drives() -> Result<()> {
+    let vectors = vectors("hyper-drive/tests/vectors/drive")?;
+    for (n, file) in list(&vectors["drive"]["files"]).iter().enumerate().step_by(3) {
+        let note = file["value"].as_str().context("value")?;
+        seed("drive_entry", &format!("valid-{n}"), note)?;
+    }
+    let id = vectors["maps"]["cases"][0]["json"].as_str().context("json")?;
+    seed("drive_entry", "valid-map", format!("{{\"blob\":{id}}}"))?;
+    seed(
+        "drive_entry",
+        "far",
+        r#"{"blob":{"blockOffset":9007199254740991,"byteOffset":0,"blockLength":1,"byteLength":1}}"#,
+    )?;
+    for (n, block) in [3, 5, 8].into_iter().enumerate() {
+        seed(
+            "drive_block_map",
+            &format!("valid-{n}"),
+            hex(&vectors["maps"]["blocks"][block])?,
+        )?;
+    }
+    for (n, path) in ["/a", "/a/b c\n../x/y", "/a/b/c\n/d", "/ü\n./x//"]
+        .into_iter()
+        .enumerate()
+    {
+        seed("drive_path", &format!("valid-{n}"), path)?;
+    }
+    seed("drive_path", "out", "/a/../../b\n../../c")
 }
 
 fn cores() -> Result<()> {

@@ -1,0 +1,3 @@
+//! `hearth_fuzz::drive_entry` under libFuzzer.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hearth_fuzz::drive_entry(bytes));
