@@ -1,5 +1,6 @@
 //! What every verb gets: where data lie, whom to ask first, how to speak.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -22,6 +23,9 @@ pub struct Options {
     /// A DHT node to ask first, instead of the public ones. May be given several times.
     #[arg(long, value_name = "HOST:PORT", global = true, help_heading = "Everywhere")]
     pub bootstrap: Vec<BootstrapNode>,
+    /// The interface that the DHT node of this program listens on, by its IPv4 address.
+    #[arg(long, value_name = "ADDRESS", global = true, help_heading = "Everywhere", default_value_t = Ipv4Addr::UNSPECIFIED)]
+    pub bind: Ipv4Addr,
     /// Say what happens in JSON, one value a line.
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
@@ -72,7 +76,10 @@ impl Context {
 
     /// How a node of the DHT begins.
     pub fn dht_options(&self) -> DhtOptions {
-        let mut options = DhtOptions::default();
+        let mut options = DhtOptions {
+            host: self.options.bind,
+            ..DhtOptions::default()
+        };
         if !self.options.bootstrap.is_empty() {
             options.bootstrap.clone_from(&self.options.bootstrap);
         }

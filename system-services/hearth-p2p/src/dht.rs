@@ -16,8 +16,8 @@ use crate::refusal::Refusal;
 A private DHT, for a home or a company:
   on a computer that all others reach, here 192.0.2.1:
     hearth-p2p dht bootstrap --host 192.0.2.1
-  on two or more others, so that the DHT lives when one is off:
-    hearth-p2p dht node --bootstrap 192.0.2.1:49737
+  on two or more others (a computer learns from several how it is seen):
+    hearth-p2p dht node --persistent --bootstrap 192.0.2.1:49737
   everywhere:
     hearth-p2p core seed log --bootstrap 192.0.2.1:49737")]
 pub struct Options {
@@ -41,9 +41,6 @@ struct BootstrapOptions {
     /// The UDP port.
     #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
     port: u16,
-    /// The interface to listen on, by its address.
-    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::UNSPECIFIED)]
-    bind: Ipv4Addr,
 }
 
 #[derive(Debug, Args)]
@@ -51,9 +48,6 @@ struct NodeOptions {
     /// The UDP port. By default 49737, or another one where that is taken.
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// The interface to listen on, by its address.
-    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::UNSPECIFIED)]
-    bind: Ipv4Addr,
     /// Store for others at once. Otherwise the node waits until it was there for a while and strangers reach it.
     #[arg(long)]
     persistent: bool,
@@ -74,7 +68,7 @@ async fn bootstrap(options: BootstrapOptions, context: &Context) -> Result<()> {
         );
     }
     let dht = Dht::bind(DhtOptions {
-        host: options.bind,
+        host: context.dht_options().host,
         ..DhtOptions::bootstrapper(SocketAddrV4::new(options.host, options.port))
     })
     .await
@@ -92,7 +86,6 @@ async fn bootstrap(options: BootstrapOptions, context: &Context) -> Result<()> {
 
 async fn node(options: NodeOptions, context: &Context) -> Result<()> {
     let dht = Dht::bind(DhtOptions {
-        host: options.bind,
         port: options.port.unwrap_or(DEFAULT_PORT),
         any_port: options.port.is_none(),
         ephemeral: options.persistent.then_some(false),

@@ -104,6 +104,11 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// Others find a core here.
+    Announced {
+        /// What it is found by, in hexadecimal.
+        discovery_key: &'a str,
+    },
     /// Others can connect to this key.
     Serving {
         /// The key.

@@ -2,6 +2,7 @@
 
 mod online;
 mod peers;
+mod swarm;
 mod tcp;
 
 pub use online::Online;
@@ -15,6 +16,7 @@ use hyper_core::corestore::Corestore;
 use hyper_core::crypto::KeyPair;
 use hyper_core::key;
 use hyper_core::session::{GetOptions, Session};
+use hyper_swarm::swarm::{JoinOptions, Swarm};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -46,6 +48,11 @@ impl Reach {
         Duration::from_secs(self.patience)
     }
 
+    /// Whether no DHT is asked.
+    fn is_direct(&self) -> bool {
+        self.tcp_listen.is_some() || !self.tcp_peer.is_empty()
+    }
+
     /// What is not stored is waited for, so long.
     pub fn get_options(&self) -> GetOptions {
         GetOptions {
@@ -59,18 +66,28 @@ impl Reach {
 pub struct Network {
     peers: Peers,
     patience: Duration,
+    swarm: Option<Swarm>,
     tasks: JoinSet<()>,
 }
 
+/// What is done with the cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// They are given to others; others find this end.
+    Giving,
+    /// They are fetched.
+    Taking,
+}
+
 impl Network {
-    /// Begins to look for peers with these cores, and to take those that look for them.
+    /// Begins to look for peers with these cores; who gives them is found by others too.
     pub async fn start<'a>(
         context: &Context,
         store: &Corestore,
         reach: &Reach,
         cores: impl IntoIterator<Item = &'a Session>,
+        role: Role,
     ) -> Result<Self> {
-        let _ = cores;
         let peers = Peers::new(context.output, store.clone());
         let keys = noise_keys(&context.identity(store));
         let mut tasks = JoinSet::new();
@@ -81,9 +98,22 @@ impl Network {
         for address in &reach.tcp_peer {
             tasks.spawn(tcp::stay_connected(address.clone(), keys.clone(), peers.clone()));
         }
+        let swarm = match reach.is_direct() {
+            true => None,
+            false => {
+                let topics = cores.into_iter().map(Session::discovery_key).collect();
+                let how = JoinOptions {
+                    server: role == Role::Giving,
+                    client: true,
+                };
+                let (dht, pair) = (context.dht_options(), context.identity(store));
+                Some(swarm::join(dht, pair, topics, how, peers.clone(), &mut tasks).await?)
+            }
+        };
         Ok(Self {
             peers,
             patience: reach.patience(),
+            swarm,
             tasks,
         })
     }
@@ -133,6 +163,9 @@ impl Network {
     /// Ends all connections and takes back what was announced.
     pub async fn close(mut self) {
         self.peers.close().await;
+        if let Some(swarm) = self.swarm.take() {
+            swarm::leave(swarm).await;
+        }
         self.tasks.shutdown().await;
     }
 }

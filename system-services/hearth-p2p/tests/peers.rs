@@ -1,10 +1,13 @@
-//! Two programs that give each other cores, bees and drives, over TCP on this computer.
+//! Two programs that give each other cores, bees and drives, over TCP and in a private DHT on this computer.
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,6 +23,9 @@ fn command(arguments: &[&str], storage: &PathBuf) -> Command {
         .stdout(Stdio::piped());
     command
 }
+
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A computer.
 struct Computer(TempDir);
@@ -49,20 +55,28 @@ impl Computer {
         said.pop().unwrap()
     }
 
-    /// Starts a verb that takes peers.
-    fn serve(&self, arguments: &[&str]) -> Serving {
-        let mut arguments = arguments.to_vec();
-        arguments.extend(["--tcp-listen", "127.0.0.1:0"]);
-        let mut child = command(&arguments, &self.storage()).spawn().unwrap();
-        let mut serving = Serving {
+    /// Starts a verb that runs until Ctrl-C.
+    fn start(&self, arguments: &[&str]) -> Serving {
+        let mut child = command(arguments, &self.storage()).spawn().unwrap();
+        let (hear, said) = mpsc::channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            let lines = output.lines().map_while(Result::ok);
+            lines.for_each(|line| drop(hear.send(serde_json::from_str(&line).unwrap())));
+        });
+        Serving {
             input: child.stdin.take(),
-            said: BufReader::new(child.stdout.take().unwrap()).lines(),
+            said,
+            heard: Vec::new(),
             child,
             address: String::new(),
-        };
-        let listening = serving.event("listening");
-        serving.address = listening["address"].as_str().unwrap().to_owned();
-        serving
+        }
+    }
+
+    /// Starts a verb that takes peers over TCP.
+    fn serve(&self, arguments: &[&str]) -> Serving {
+        self.start(&[arguments, &["--tcp-listen", "127.0.0.1:0"]].concat())
+            .listening()
     }
 }
 
@@ -70,17 +84,32 @@ impl Computer {
 struct Serving {
     child: Child,
     input: Option<ChildStdin>,
-    said: Lines<BufReader<ChildStdout>>,
+    said: mpsc::Receiver<Value>,
+    /// What was said and not asked for yet.
+    heard: Vec<Value>,
     address: String,
 }
 
 impl Serving {
+    /// Waits until it can be reached, and notes where.
+    fn listening(mut self) -> Self {
+        let listening = self.event("listening");
+        self.address = listening["address"].as_str().unwrap().to_owned();
+        self
+    }
+
+    /// The next event of this name, said already or soon.
     fn event(&mut self, name: &str) -> Value {
+        if let Some(at) = self.heard.iter().position(|said| said["event"] == name) {
+            return self.heard.remove(at);
+        }
         loop {
-            let said: Value = serde_json::from_str(&self.said.next().unwrap().unwrap()).unwrap();
+            let said = self.said.recv_timeout(PATIENCE);
+            let said = said.unwrap_or_else(|_| panic!("no {name} after {:?}", self.heard));
             if said["event"] == name {
                 return said;
             }
+            self.heard.push(said);
         }
     }
 
@@ -176,4 +205,115 @@ fn nobody_there_is_said_in_time() {
         "1",
     ]);
     assert_eq!((code, &said[0]["code"]), (4, &4.into()));
+}
+
+/// A DHT on this computer, and how to use it. Of three nodes, because who is seen by fewer cannot know how it is seen.
+struct PrivateDht {
+    _nodes: Vec<Serving>,
+    _computer: Computer,
+    address: String,
+}
+
+impl PrivateDht {
+    fn new() -> Self {
+        let computer = Computer::new();
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = free.port().to_string();
+        let arguments = [
+            "dht",
+            "bootstrap",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+        ];
+        let node = computer.start(&arguments).listening();
+        assert_eq!(node.address, free.to_string());
+        let mut dht = Self {
+            _nodes: vec![node],
+            _computer: computer,
+            address: free.to_string(),
+        };
+        for _ in 0..2 {
+            let mut node = dht._computer.start(&dht.with(&["dht", "node", "--persistent"]));
+            node.event("node");
+            dht._nodes.push(node);
+        }
+        dht
+    }
+
+    fn with<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        [arguments, &["--bootstrap", &self.address, "--bind", "127.0.0.1"]].concat()
+    }
+}
+
+#[test]
+fn a_core_is_found_in_the_dht() {
+    let (here, there, dht) = (Computer::new(), Computer::new(), PrivateDht::new());
+    let mut writer = here.start(&dht.with(&["core", "append", "log", "one", "two", "--seed"]));
+    let key = writer.event("appended")["key"].as_str().unwrap().to_owned();
+    writer.event("announced");
+    assert_eq!(
+        there.last(&dht.with(&["core", "cat", &key, "--online"]))["value"],
+        "two"
+    );
+    assert_eq!(writer.interrupt(), 0);
+    let gone = there.run(&dht.with(&["core", "download", &key, "--patience", "1"]));
+    assert_eq!(gone.0, 4, "{gone:?}");
+}
+
+#[test]
+fn a_service_is_reached_through_a_tunnel() {
+    let (here, there, dht) = (Computer::new(), Computer::new(), PrivateDht::new());
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = service.local_addr().unwrap().to_string();
+    let shouting = std::thread::spawn(move || {
+        let (mut connection, _) = service.accept().unwrap();
+        let mut heard = String::new();
+        connection.read_to_string(&mut heard).unwrap();
+        connection.write_all(heard.to_uppercase().as_bytes()).unwrap();
+    });
+    let mut tunnel = here.start(&dht.with(&["tunnel", "serve", &address]));
+    let key = tunnel.event("serving")["key"].as_str().unwrap().to_owned();
+    let way_in = there.start(&dht.with(&["tunnel", "connect", &key])).listening();
+    let mut client = TcpStream::connect(&way_in.address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "HELLO");
+    shouting.join().unwrap();
+    assert_eq!((way_in.interrupt(), tunnel.interrupt()), (0, 0));
+}
+
+#[test]
+fn a_private_tunnel_keeps_strangers_out() {
+    let (here, there, dht) = (Computer::new(), Computer::new(), PrivateDht::new());
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = service.local_addr().unwrap().to_string();
+    let seed = here.0.path().join("seed");
+    let seed = seed.to_str().unwrap();
+    let key = here.last(&["key", "new", seed])["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let private = dht.with(&["tunnel", "serve", &address, "--private", "--seed", seed]);
+    let mut tunnel = here.start(&private);
+    tunnel.event("serving");
+    let mut stranger = there.start(&dht.with(&["tunnel", "connect", &key])).listening();
+    let _knocking = TcpStream::connect(&stranger.address).unwrap();
+    assert_eq!(stranger.event("not-connected")["peer"], key);
+    let friend = there
+        .start(&dht.with(&["tunnel", "connect", "--private", "--seed", seed]))
+        .listening();
+    let _knocking = TcpStream::connect(&friend.address).unwrap();
+    service.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    while service.accept().is_err() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

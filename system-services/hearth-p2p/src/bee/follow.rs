@@ -8,7 +8,7 @@ use hyper_drive::bee::{Change, History, HistoryEntry};
 use super::WhichBee;
 use crate::context::Context;
 use crate::event::Event;
-use crate::network::{Network, Online, Reach};
+use crate::network::{Network, Online, Reach, Role};
 
 /// Lists the changes that were made, the oldest first.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub(super) async fn watch(options: WatchOptions, context: &Context) -> Result<()
     let store = context.open()?;
     let bee = options.bee.open_or_create(&store)?;
     let session = bee.session();
-    let network = Network::start(context, &store, &options.reach, [session]).await?;
+    let network = Network::start(context, &store, &options.reach, [session], Role::Taking).await?;
     let watching = async {
         if !session.is_writable() {
             network.learn(session).await?;

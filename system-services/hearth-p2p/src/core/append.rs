@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use super::download;
 use crate::context::Context;
 use crate::event::Event;
-use crate::network::{Network, Reach};
+use crate::network::{Network, Reach, Role};
 use crate::progress::Progress;
 use crate::refusal::{self, Refusal};
 use crate::select::Which;
@@ -66,7 +66,7 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
             .unwrap_or(Err(Refusal::CutOff.into()))?;
         return say_length(context, &session);
     }
-    let network = Network::start(context, &store, &options.reach, [&session]).await?;
+    let network = Network::start(context, &store, &options.reach, [&session], Role::Giving).await?;
     let serving = async {
         append_all(&options, context, &session).await?;
         download::tell_length(context.output, &session).await

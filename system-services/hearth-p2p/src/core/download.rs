@@ -9,7 +9,7 @@ use super::blocks::Blocks;
 use super::show;
 use crate::context::Context;
 use crate::event::Event;
-use crate::network::{Network, Reach};
+use crate::network::{Network, Reach, Role};
 use crate::output::Output;
 use crate::progress::{Progress, stored_bytes};
 use crate::refusal::Refusal;
@@ -33,7 +33,7 @@ pub(super) struct Options {
 pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
     let store = context.open()?;
     let session = options.which.open(&store)?;
-    let network = Network::start(context, &store, &options.reach, [&session]).await?;
+    let network = Network::start(context, &store, &options.reach, [&session], Role::Taking).await?;
     let fetching = async {
         if options.live {
             return follow(context.output, &session).await;

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::download;
 use crate::context::Context;
-use crate::network::{Network, Reach};
+use crate::network::{Network, Reach, Role};
 use crate::output::Output;
 use crate::refusal::Refusal;
 use crate::select::{Selector, Which};
@@ -48,7 +48,7 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
         .into_iter()
         .map(|core| Which::plain(core).open(&store))
         .collect::<Result<Vec<_>>>()?;
-    let network = Network::start(context, &store, &options.reach, &sessions).await?;
+    let network = Network::start(context, &store, &options.reach, &sessions, Role::Giving).await?;
     let telling = tell_all(context.output, sessions, !options.no_fetch);
     let done = context.stop.or(telling).await;
     network.close().await;

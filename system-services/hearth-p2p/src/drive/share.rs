@@ -8,7 +8,7 @@ use hyper_drive::drive::Drive;
 use super::{WhichDrive, which};
 use crate::context::Context;
 use crate::event::Event;
-use crate::network::{Network, Reach};
+use crate::network::{Network, Reach, Role};
 use crate::progress::{Progress, stored_bytes};
 use crate::refusal::Refusal;
 
@@ -39,7 +39,7 @@ pub(super) struct DownloadOptions {
 pub(super) async fn seed(options: SeedOptions, context: &Context) -> Result<()> {
     let store = context.open()?;
     let drive = options.which.open(&store, options.reach.get_options())?;
-    let network = Network::start(context, &store, &options.reach, [drive.db()]).await?;
+    let network = Network::start(context, &store, &options.reach, [drive.db()], Role::Giving).await?;
     let serving = async {
         which::say(context, &drive)?;
         let fetching = async {
@@ -104,7 +104,7 @@ async fn fetch(context: &Context, drive: &Drive, path: &str) -> Result<u64> {
 pub(super) async fn download(options: DownloadOptions, context: &Context) -> Result<()> {
     let store = context.open()?;
     let drive = options.which.open(&store, options.reach.get_options())?;
-    let network = Network::start(context, &store, &options.reach, [drive.db()]).await?;
+    let network = Network::start(context, &store, &options.reach, [drive.db()], Role::Taking).await?;
     let fetching = async {
         network.learn(drive.db()).await?;
         fetch(context, &drive, &options.path).await

@@ -5,7 +5,7 @@ use clap::Args;
 use hyper_core::corestore::Corestore;
 use hyper_core::session::{GetOptions, Session};
 
-use super::{Network, Reach};
+use super::{Network, Reach, Role};
 use crate::context::Context;
 use crate::refusal::Refusal;
 
@@ -39,7 +39,7 @@ impl Online {
         if !self.online {
             return context.stop.or(work).await.unwrap_or(Err(Refusal::CutOff.into()));
         }
-        let network = Network::start(context, store, &self.reach, [session]).await?;
+        let network = Network::start(context, store, &self.reach, [session], Role::Taking).await?;
         let connected = async {
             if !session.is_writable() {
                 network.learn(session).await?;

@@ -87,7 +87,8 @@ impl Peers {
         });
     }
 
-    fn note(&self, event: &Event<'_>) {
+    /// Says an event to programs.
+    pub fn note(&self, event: &Event<'_>) {
         // Nobody listens any more: the verb notices that by itself.
         let _ = self.output.note(event);
     }
