@@ -82,44 +82,57 @@ pub(super) struct Content {
     pub children: Vec<Pointer>,
 }
 
-/// A block, read in place.
+/// A block, read in place: where in its bytes its parts are.
 #[derive(Debug)]
 pub(super) struct Block {
     /// Its number in the core.
     pub seq: u64,
-    /// The key that it changed.
-    pub key: Bytes,
-    /// The value, if it put one.
-    pub value: Option<Bytes>,
-    index: Bytes,
-    bytes: usize,
+    bytes: Bytes,
+    index: Range<usize>,
+    key: Range<usize>,
+    value: Option<Range<usize>>,
 }
 
 impl Block {
     /// Reads a block. Its nodes are looked at when they are asked for.
-    pub(super) fn decode(seq: u64, block: Bytes) -> Result<Self, BlockFault> {
+    pub(super) fn decode(seq: u64, bytes: Bytes) -> Result<Self, BlockFault> {
         let (mut index, mut key, mut value) = (None, None, None);
-        let mut reader = Reader::new(&block);
+        let mut reader = Reader::new(&bytes);
         while let Some((number, range)) = reader.field()? {
             match number {
-                1 => index = Some(block.slice(range)),
-                2 => key = Some(block.slice(range)),
-                3 => value = Some(block.slice(range)),
+                1 => index = Some(range),
+                2 => key = Some(range),
+                3 => value = Some(range),
                 _ => {}
             }
         }
         Ok(Self {
             seq,
+            index: index.ok_or(BlockFault::Missing("tree nodes"))?,
             key: key.ok_or(BlockFault::Missing("key"))?,
             value,
-            index: index.ok_or(BlockFault::Missing("tree nodes"))?,
-            bytes: block.len(),
+            bytes,
         })
+    }
+
+    /// The key that it changed.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.bytes[self.key.clone()]
+    }
+
+    /// The key, sharing the block's bytes.
+    pub(super) fn shared_key(&self) -> Bytes {
+        self.bytes.slice(self.key.clone())
+    }
+
+    /// The value, if it put one, sharing the block's bytes.
+    pub(super) fn shared_value(&self) -> Option<Bytes> {
+        self.value.clone().map(|value| self.bytes.slice(value))
     }
 
     /// Bytes of the block.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.len()
     }
 
     /// Whether it removed its key: it has no value, and no node of it has its key.
@@ -176,8 +189,8 @@ impl Block {
 
     fn nodes(&self) -> Nodes<'_> {
         Nodes {
-            index: &self.index,
-            reader: Reader::new(&self.index),
+            block: &self.bytes,
+            reader: Reader::within(&self.bytes, self.index.clone()),
             next: 0,
         }
     }
@@ -185,7 +198,7 @@ impl Block {
 
 /// The nodes of a block, one after the other.
 struct Nodes<'a> {
-    index: &'a [u8],
+    block: &'a [u8],
     reader: Reader<'a>,
     next: u64,
 }
@@ -204,13 +217,13 @@ impl Nodes<'_> {
     /// The numbers of a field of a node.
     fn numbers(&self, node: &Range<usize>, field: u64, most: usize) -> Result<Vec<u64>, BlockFault> {
         let mut out = Vec::new();
-        let mut fields = Reader::within(self.index, node.clone());
+        let mut fields = Reader::within(self.block, node.clone());
         while let Some((number, range)) = fields.field()? {
             if number != field {
                 continue;
             }
             out.reserve(range.len().min(most));
-            let mut numbers = Reader::within(self.index, range);
+            let mut numbers = Reader::within(self.block, range);
             while let Some(number) = numbers.number()? {
                 if out.len() == most {
                     return Err(BlockFault::TooManyKeys(self.next - 1));
@@ -305,10 +318,13 @@ pub fn fuzz_block(bytes: &[u8]) -> bool {
         assert!(content.keys.iter().all(|key| (1..=seq).contains(key)));
         nodes.push(content);
     }
-    let again = encode(&block.key, block.value.as_deref(), &nodes);
+    let again = encode(block.key(), block.shared_value().as_deref(), &nodes);
     let read = Block::decode(seq, again.into());
     let read = read.unwrap_or_else(|fault| panic!("what was written cannot be read: {fault}"));
-    assert_eq!((&read.key, &read.value), (&block.key, &block.value));
+    assert_eq!(
+        (read.key(), read.shared_value()),
+        (block.key(), block.shared_value())
+    );
     for (content, offset) in nodes.iter().zip(0..) {
         assert_eq!(read.content(offset).as_ref(), Ok(content));
     }

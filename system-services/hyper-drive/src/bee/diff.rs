@@ -126,7 +126,7 @@ impl Differences {
 /// Compares how far two parts reach: to a key, or, with none, to the end.
 async fn compare(left: &mut Side, right: &mut Side) -> Result<Ordering, BeeError> {
     Ok(match (left.reaches_to().await?, right.reaches_to().await?) {
-        (Some(left), Some(right)) => left.key.cmp(&right.key),
+        (Some(left), Some(right)) => left.key().cmp(right.key()),
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
         (None, None) => Ordering::Equal,
@@ -318,13 +318,13 @@ impl Side {
             return Ok(None);
         };
         let block = self.view.key_block(&frame.node, frame.step / 2).await?;
-        if self.last.as_ref().is_some_and(|last| last.key >= block.key) {
+        if self.last.as_ref().is_some_and(|last| last.key() >= block.key()) {
             return Err(self.view.damaged(block.seq)(BlockFault::OutOfOrder));
         }
         self.count_key()?;
         self.seeking = false;
         self.advance();
-        if self.range.ends_before(&block.key) {
+        if self.range.ends_before(block.key()) {
             self.stack.clear();
             return Ok(None);
         }

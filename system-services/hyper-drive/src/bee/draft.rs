@@ -9,12 +9,13 @@ mod put;
 pub(super) use put::PutOptions;
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::block::{self, Content, Pointer};
 use super::error::BeeError;
-use super::view::{Node, Place, View};
+use super::view::{Node, Place, View, nearest_to_middle};
 
 /// Place of a node in [`Draft::nodes`].
 type NodeId = usize;
@@ -174,7 +175,7 @@ impl Draft {
         let key = &mut self.nodes[node].keys[place];
         let bytes = match key.bytes.take() {
             Some(bytes) => bytes,
-            None => self.view.block(key.seq).await?.key.clone(),
+            None => self.view.block(key.seq).await?.shared_key(),
         };
         Ok(key.bytes.insert(bytes))
     }
@@ -182,14 +183,27 @@ impl Draft {
     async fn search(&mut self, node: NodeId, key: &[u8]) -> Result<Place, BeeError> {
         let (mut start, mut end) = (0, self.nodes[node].keys.len());
         while start < end {
-            let middle = (start + end) / 2;
-            match key.cmp(self.key(node, middle).await?) {
-                Ordering::Equal => return Ok(Place::Key(middle)),
-                Ordering::Less => end = middle,
-                Ordering::Greater => start = middle + 1,
+            let place = self.at_hand(node, start..end).unwrap_or((start + end) / 2);
+            match key.cmp(self.key(node, place).await?) {
+                Ordering::Equal => return Ok(Place::Key(place)),
+                Ordering::Less => end = place,
+                Ordering::Greater => start = place + 1,
             }
         }
         Ok(Place::Below(start))
+    }
+
+    /// A key that need not be read from the store.
+    fn at_hand(&mut self, node: NodeId, places: Range<usize>) -> Option<usize> {
+        let (keys, view) = (&mut self.nodes[node].keys, &self.view);
+        let found = nearest_to_middle(places, |place| {
+            let key = &mut keys[place];
+            if key.bytes.is_none() {
+                key.bytes = view.cached(key.seq).map(|block| block.shared_key());
+            }
+            key.bytes.as_ref().map(|_| ())
+        });
+        found.map(|(place, ())| place)
     }
 
     /// What a key of a node stands for.
@@ -208,8 +222,8 @@ impl Draft {
         let block = self.view.block(seq).await?;
         Ok(Found {
             seq,
-            key: block.key.clone(),
-            value: block.value.clone(),
+            key: block.shared_key(),
+            value: block.shared_value(),
         })
     }
 

@@ -36,8 +36,8 @@ impl Entry {
     pub(super) fn new(block: &Block, prefix: &[u8]) -> Self {
         Self {
             seq: block.seq,
-            key: without(&block.key, prefix),
-            value: block.value.clone(),
+            key: without(&block.shared_key(), prefix),
+            value: block.shared_value(),
         }
     }
 

@@ -117,7 +117,7 @@ impl History {
                 true => self.end = seq,
                 false => self.next = seq + 1,
             }
-            if !block.key.starts_with(&self.prefix) {
+            if !block.key().starts_with(&self.prefix) {
                 continue;
             }
             let deleted = block.is_deletion().map_err(self.view.damaged(seq))?;

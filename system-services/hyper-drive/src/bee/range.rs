@@ -277,14 +277,14 @@ impl Entries {
             Ordering::Greater
         };
         if let Some(last) = &self.last
-            && block.key.cmp(&last.key) != forward
+            && block.key().cmp(last.key()) != forward
         {
             self.stack.clear();
             return Err(self.view.damaged(block.seq)(BlockFault::OutOfOrder));
         }
         let beyond = match self.reverse {
-            true => self.range.begins_after(&block.key),
-            false => self.range.ends_before(&block.key),
+            true => self.range.begins_after(block.key()),
+            false => self.range.ends_before(block.key()),
         };
         if beyond {
             self.stack.clear();

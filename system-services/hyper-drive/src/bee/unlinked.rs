@@ -31,7 +31,7 @@ impl Bee {
             let Ok(block) = stored.block(seq).await else {
                 continue;
             };
-            let replaced = before.get(&block.key).await.ok().flatten();
+            let replaced = before.get(block.key()).await.ok().flatten();
             for block in [Some(block), replaced].into_iter().flatten() {
                 if !newest.needs(&block, &stored).await? {
                     self.clear(block.seq).await?;
@@ -55,7 +55,7 @@ impl Bee {
 impl View {
     /// Whether a way from the root leads through a block: that to its own key, or that to a key of one of its nodes.
     async fn needs(&self, block: &Arc<Block>, stored: &Self) -> Result<bool, BeeError> {
-        if self.leads_through(&block.key, block.seq).await? {
+        if self.leads_through(block.key(), block.seq).await? {
             return Ok(true);
         }
         for seq in block.first_keys().map_err(self.damaged(block.seq))? {
@@ -63,7 +63,7 @@ impl View {
             let Ok(key) = stored.block(seq).await else {
                 continue;
             };
-            if self.leads_through(&key.key, block.seq).await? {
+            if self.leads_through(key.key(), block.seq).await? {
                 return Ok(true);
             }
         }

@@ -1,6 +1,7 @@
 //! A bee as it was at one moment: reading its tree.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +29,24 @@ pub(super) struct Node {
     pub content: Content,
     /// Nodes above it.
     pub depth: usize,
+}
+
+/// The first of some places that gives something, from the middle outwards: what is at hand spares looking for what is not.
+pub(super) fn nearest_to_middle<T>(
+    places: Range<usize>,
+    mut at: impl FnMut(usize) -> Option<T>,
+) -> Option<(usize, T)> {
+    let middle = (places.start + places.end) / 2;
+    let above = (middle..places.end).map(Some).chain(std::iter::repeat(None));
+    let below = (places.start..middle)
+        .rev()
+        .map(Some)
+        .chain(std::iter::repeat(None));
+    let outwards = above.zip(below).take(places.len());
+    outwards
+        .flat_map(|(above, below)| [above, below])
+        .flatten()
+        .find_map(|place| Some((place, at(place)?)))
 }
 
 /// Where a key is in a node.
@@ -72,9 +91,14 @@ impl View {
         }
     }
 
+    /// A block that is in memory.
+    pub(super) fn cached(&self, seq: u64) -> Option<Arc<Block>> {
+        self.cache.get(self.fork, seq)
+    }
+
     /// A block that is in memory or in the store.
     pub(super) fn stored(&self, seq: u64) -> Result<Option<Arc<Block>>, BeeError> {
-        if let Some(block) = self.cache.get(self.fork, seq) {
+        if let Some(block) = self.cached(seq) {
             return Ok(Some(block));
         }
         let found = self.session.get_local(seq).map_err(self.failed(Step::Get(seq)))?;
@@ -158,22 +182,30 @@ impl View {
 
     /// Looks for a key in a node. When one of its keys has to come from a peer, all are asked for at once.
     pub(super) async fn search(&self, node: &Node, key: &[u8]) -> Result<Place, BeeError> {
-        let (mut start, mut end) = (0, node.content.keys.len());
+        let keys = &node.content.keys;
+        let (mut start, mut end) = (0, keys.len());
         let mut asked = None;
         while start < end {
-            let middle = (start + end) / 2;
-            let seq = node.content.keys[middle];
-            let block = match self.stored(seq)? {
-                Some(block) => block,
+            let cached = nearest_to_middle(start..end, |place| self.cached(keys[place]));
+            let (place, block) = match cached {
+                Some(cached) => cached,
                 None => {
-                    asked.get_or_insert_with(|| self.ask_for(node.content.keys.iter().copied()));
-                    self.block(seq).await?
+                    let middle = (start + end) / 2;
+                    let stored = self.stored(keys[middle])?;
+                    let block = match stored {
+                        Some(block) => block,
+                        None => {
+                            asked.get_or_insert_with(|| self.ask_for(keys.iter().copied()));
+                            self.block(keys[middle]).await?
+                        }
+                    };
+                    (middle, block)
                 }
             };
-            match key.cmp(&block.key) {
-                Ordering::Equal => return Ok(Place::Key(middle)),
-                Ordering::Less => end = middle,
-                Ordering::Greater => start = middle + 1,
+            match key.cmp(block.key()) {
+                Ordering::Equal => return Ok(Place::Key(place)),
+                Ordering::Less => end = place,
+                Ordering::Greater => start = place + 1,
             }
         }
         Ok(Place::Below(start))
@@ -186,7 +218,7 @@ impl View {
         };
         loop {
             // The last change of a key wrote the nodes on its way: there is no newer one below. Spares a remote bee round trips.
-            if node.block.key == key {
+            if node.block.key() == key {
                 let deleted = node.block.is_deletion().map_err(self.damaged(node.block.seq))?;
                 return Ok((!deleted).then_some(node.block));
             }
@@ -207,7 +239,7 @@ impl View {
             if node.block.seq == seq {
                 return Ok(true);
             }
-            if node.block.key == key {
+            if node.block.key() == key {
                 return Ok(false);
             }
             node = match self.search(&node, key).await? {
