@@ -98,7 +98,8 @@ impl Shared {
     /// Keeps a block that was just written.
     fn learn(&self, fork: u64, seq: u64, block: Bytes) {
         if let Ok(block) = Block::decode(seq, block) {
-            self.cache.insert(fork, Arc::new(block));
+            self.cache.insert_key(fork, seq, &block.key().into());
+            self.cache.insert_block(fork, &Arc::new(block));
         }
     }
 }

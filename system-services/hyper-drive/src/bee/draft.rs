@@ -10,6 +10,7 @@ pub(super) use put::PutOptions;
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -53,7 +54,7 @@ impl DraftNode {
 struct Key {
     seq: u64,
     /// `None` until it was looked at.
-    bytes: Option<Bytes>,
+    bytes: Option<Arc<[u8]>>,
 }
 
 /// What a node says of a child. It has an identity of its own: it stays the same while the child moves from one parent to
@@ -171,11 +172,11 @@ impl Draft {
         Ok(id)
     }
 
-    async fn key(&mut self, node: NodeId, place: usize) -> Result<&Bytes, BeeError> {
+    async fn key(&mut self, node: NodeId, place: usize) -> Result<&[u8], BeeError> {
         let key = &mut self.nodes[node].keys[place];
         let bytes = match key.bytes.take() {
             Some(bytes) => bytes,
-            None => self.view.block(key.seq).await?.shared_key(),
+            None => self.view.key(key.seq).await?,
         };
         Ok(key.bytes.insert(bytes))
     }
@@ -199,7 +200,7 @@ impl Draft {
         let found = nearest_to_middle(places, |place| {
             let key = &mut keys[place];
             if key.bytes.is_none() {
-                key.bytes = view.cached(key.seq).map(|block| block.shared_key());
+                key.bytes = view.cached_key(key.seq);
             }
             key.bytes.as_ref().map(|_| ())
         });

@@ -91,33 +91,57 @@ impl View {
         }
     }
 
-    /// A block that is in memory.
-    pub(super) fn cached(&self, seq: u64) -> Option<Arc<Block>> {
-        self.cache.get(self.fork, seq)
-    }
-
     /// A block that is in memory or in the store.
     pub(super) fn stored(&self, seq: u64) -> Result<Option<Arc<Block>>, BeeError> {
-        if let Some(block) = self.cached(seq) {
+        if let Some(block) = self.cache.block(self.fork, seq) {
             return Ok(Some(block));
         }
-        let found = self.session.get_local(seq).map_err(self.failed(Step::Get(seq)))?;
-        found.map(|bytes| self.decode(seq, bytes.into())).transpose()
+        let read = self.read(seq)?;
+        Ok(read.inspect(|block| self.cache.insert_block(self.fork, block)))
     }
 
     /// A block.
     pub(super) async fn block(&self, seq: u64) -> Result<Arc<Block>, BeeError> {
-        match self.stored(seq)? {
-            Some(block) => Ok(block),
-            None => self.decode(seq, self.bytes(seq).await?),
+        if let Some(block) = self.stored(seq)? {
+            return Ok(block);
         }
+        let block = self.decode(seq, self.bytes(seq).await?)?;
+        self.cache.insert_block(self.fork, &block);
+        Ok(block)
+    }
+
+    /// A block out of the store; it is not kept in memory.
+    fn read(&self, seq: u64) -> Result<Option<Arc<Block>>, BeeError> {
+        let found = self.session.get_local(seq).map_err(self.failed(Step::Get(seq)))?;
+        found.map(|bytes| self.decode(seq, bytes.into())).transpose()
     }
 
     fn decode(&self, seq: u64, bytes: Bytes) -> Result<Arc<Block>, BeeError> {
         let block = Block::decode(seq, bytes).map_err(self.damaged(seq))?;
-        let block = Arc::new(block);
-        self.cache.insert(self.fork, Arc::clone(&block));
-        Ok(block)
+        Ok(Arc::new(block))
+    }
+
+    /// The key of a block that is in memory.
+    pub(super) fn cached_key(&self, seq: u64) -> Option<Arc<[u8]>> {
+        self.cache.key(self.fork, seq)
+    }
+
+    /// The key of a block, which alone is kept in memory.
+    pub(super) async fn key(&self, seq: u64) -> Result<Arc<[u8]>, BeeError> {
+        if let Some(key) = self.cached_key(seq) {
+            return Ok(key);
+        }
+        let block = match self.read(seq)? {
+            Some(block) => block,
+            None => self.decode(seq, self.bytes(seq).await?)?,
+        };
+        Ok(self.remember_key(&block))
+    }
+
+    fn remember_key(&self, block: &Block) -> Arc<[u8]> {
+        let key = block.key().into();
+        self.cache.insert_key(self.fork, block.seq, &key);
+        key
     }
 
     /// The root, `None` before the first entry.
@@ -180,35 +204,40 @@ impl View {
             .collect()
     }
 
-    /// Looks for a key in a node. When one of its keys has to come from a peer, all are asked for at once.
+    /// Looks for a key in a node.
     pub(super) async fn search(&self, node: &Node, key: &[u8]) -> Result<Place, BeeError> {
+        self.find(node, key).await.map(|(place, _)| place)
+    }
+
+    /// Looks for a key in a node, and gives its block if it had to be read. When a key has to come from a peer, all of the node are
+    /// asked for at once.
+    async fn find(&self, node: &Node, key: &[u8]) -> Result<(Place, Option<Arc<Block>>), BeeError> {
         let keys = &node.content.keys;
         let (mut start, mut end) = (0, keys.len());
         let mut asked = None;
         while start < end {
-            let cached = nearest_to_middle(start..end, |place| self.cached(keys[place]));
-            let (place, block) = match cached {
-                Some(cached) => cached,
+            let cached = nearest_to_middle(start..end, |place| self.cached_key(keys[place]));
+            let (place, found, block) = match cached {
+                Some((place, key)) => (place, key, None),
                 None => {
                     let middle = (start + end) / 2;
-                    let stored = self.stored(keys[middle])?;
-                    let block = match stored {
+                    let block = match self.read(keys[middle])? {
                         Some(block) => block,
                         None => {
                             asked.get_or_insert_with(|| self.ask_for(keys.iter().copied()));
-                            self.block(keys[middle]).await?
+                            self.decode(keys[middle], self.bytes(keys[middle]).await?)?
                         }
                     };
-                    (middle, block)
+                    (middle, self.remember_key(&block), Some(block))
                 }
             };
-            match key.cmp(block.key()) {
-                Ordering::Equal => return Ok(Place::Key(place)),
+            match key.cmp(&found) {
+                Ordering::Equal => return Ok((Place::Key(place), block)),
                 Ordering::Less => end = place,
                 Ordering::Greater => start = place + 1,
             }
         }
-        Ok(Place::Below(start))
+        Ok((Place::Below(start), None))
     }
 
     /// The block that holds a key's value.
@@ -222,10 +251,11 @@ impl View {
                 let deleted = node.block.is_deletion().map_err(self.damaged(node.block.seq))?;
                 return Ok((!deleted).then_some(node.block));
             }
-            node = match self.search(&node, key).await? {
-                Place::Key(place) => return self.key_block(&node, place).await.map(Some),
-                Place::Below(_) if node.is_leaf() => return Ok(None),
-                Place::Below(child) => self.child(&node, child).await?,
+            node = match self.find(&node, key).await? {
+                (Place::Key(_), Some(block)) => return Ok(Some(block)),
+                (Place::Key(place), None) => return self.key_block(&node, place).await.map(Some),
+                (Place::Below(_), _) if node.is_leaf() => return Ok(None),
+                (Place::Below(child), _) => self.child(&node, child).await?,
             };
         }
     }
