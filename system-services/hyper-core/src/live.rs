@@ -321,7 +321,11 @@ impl Live {
     }
 
     pub(crate) fn finding(self: &Arc<Self>, began: bool) {
-        self.with(|replicator, now| replicator.finding(began, now));
+        self.with(|replicator, _| replicator.finding(began));
+    }
+
+    pub(crate) fn opening(self: &Arc<Self>, began: bool) {
+        self.with(|replicator, _| replicator.opening(began));
     }
 
     fn session_began(self: &Arc<Self>) {

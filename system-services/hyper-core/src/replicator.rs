@@ -79,8 +79,11 @@ pub(crate) struct Replicator {
     downloading: bool,
     linger_until: Option<Instant>,
     suspended_until: Option<Instant>,
-    /// Peers are being looked for.
+    /// Who looks for peers.
     finding: usize,
+    /// Channels that peers have not opened yet.
+    opening: usize,
+    had_peers: bool,
     next_number: u64,
     random: u64,
 }
@@ -133,6 +136,8 @@ impl Replicator {
             linger_until: None,
             suspended_until: None,
             finding: 0,
+            opening: 0,
+            had_peers: false,
             next_number: 1,
             random: start.seed | 1,
         }
@@ -170,6 +175,7 @@ impl Replicator {
     pub(crate) fn add_peer(&mut self, now: Instant) -> PeerId {
         let id = PeerId(self.number());
         self.peers.insert(id, Peer::new(now));
+        self.had_peers = true;
         self.greet(id);
         id
     }

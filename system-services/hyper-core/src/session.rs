@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// Asks the connected peers whether the core is longer by now, and says whether it grew. Without `wait` nobody is asked. While
-    /// somebody holds a [`FindingPeers`], it waits for peers.
+    /// somebody holds a [`FindingPeers`], it waits for the first peer.
     pub async fn update(&self, wait: bool) -> Result<bool, SessionError> {
         if !wait || self.fixed.is_some() || self.live.core().is_writable() {
             return Ok(false);
@@ -307,7 +307,7 @@ impl Session {
     }
 }
 
-/// Peers are being looked for, as long as this lives: [`Session::update`] waits for them.
+/// Peers are being looked for, as long as this lives: [`Session::update`] waits for the first one.
 pub struct FindingPeers(Arc<Live>);
 
 impl Drop for FindingPeers {

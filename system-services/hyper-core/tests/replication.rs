@@ -310,3 +310,27 @@ async fn a_core_that_nobody_wants_is_closed_and_opened_again_when_somebody_does(
     session.append(&["y"]).await.unwrap();
     assert_eq!(within(again.get(1)).await.unwrap(), b"y");
 }
+
+#[tokio::test]
+async fn an_update_waits_for_the_first_peer_as_long_as_peers_are_looked_for() {
+    let writer = Node::writer();
+    writer.session.append(&blocks(0..3)).await.unwrap();
+    let reader = writer.reader_of();
+    let finding = reader.session.finding_peers();
+    let session = reader.session.clone();
+    let updating = tokio::spawn(async move { session.update(true).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!updating.is_finished());
+    reader.connect(&writer);
+    assert!(within(updating).await.unwrap().unwrap());
+    // There was one: who looks for more need not be waited for.
+    assert!(!within(reader.session.update(true)).await.unwrap());
+    drop(finding);
+    let alone = writer.reader_of();
+    let finding = alone.session.finding_peers();
+    let session = alone.session.clone();
+    let updating = tokio::spawn(async move { session.update(true).await });
+    tokio::task::yield_now().await;
+    drop(finding);
+    assert!(!within(updating).await.unwrap().unwrap());
+}

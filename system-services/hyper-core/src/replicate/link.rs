@@ -161,7 +161,7 @@ impl Channel {
             Some(peer) => self.live.remove_peer(peer),
             None => {
                 if self.awaited.is_some() {
-                    self.live.finding(false);
+                    self.live.opening(false);
                 }
                 false
             }
@@ -170,7 +170,7 @@ impl Channel {
 
     fn tick(&mut self) {
         if self.awaited.take_if(|since| since.elapsed() >= OPENING).is_some() {
-            self.live.finding(false);
+            self.live.opening(false);
         }
         self.live.tick();
     }
@@ -243,7 +243,7 @@ impl Connection {
         };
         // One that is open already stays.
         if let Ok(channel) = self.mux.open(spec, &open.encode()) {
-            live.finding(true);
+            live.opening(true);
             let entry = Channel {
                 live,
                 peer: None,
@@ -326,7 +326,7 @@ impl Connection {
         let peer = added.map_err(|source| store_fault(&entry.live, source))?;
         entry.peer = Some(peer);
         if entry.awaited.take().is_some() {
-            entry.live.finding(false);
+            entry.live.opening(false);
         }
         Ok(())
     }

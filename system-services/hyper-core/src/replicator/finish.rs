@@ -98,7 +98,8 @@ impl Replicator {
         if self.wishes.updates.is_empty() || self.upgrade.is_some() || self.fork.is_some() {
             return;
         }
-        if self.finding > 0 && self.peers.len() < ENOUGH_PEERS {
+        let awaited = self.opening > 0 && self.peers.len() < ENOUGH_PEERS;
+        if awaited || (self.finding > 0 && !self.had_peers) {
             return;
         }
         let state = self.at.state;

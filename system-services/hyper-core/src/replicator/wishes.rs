@@ -133,14 +133,24 @@ impl Replicator {
         }
     }
 
-    /// Peers are being looked for: [`Outcome::Update`] waits for them.
-    pub(crate) fn finding(&mut self, began: bool, now: Instant) {
-        if began {
-            self.finding += 1;
+    /// Somebody looks for peers: until there was one, [`Outcome::Update`] waits.
+    pub(crate) fn finding(&mut self, began: bool) {
+        self.finding = if began {
+            self.finding + 1
         } else {
-            self.finding = self.finding.saturating_sub(1);
-            self.fill_all(now);
-        }
+            self.finding.saturating_sub(1)
+        };
+        self.settle_updates();
+    }
+
+    /// A channel waits for its peer to open it: [`Outcome::Update`] waits too, unless there are peers enough.
+    pub(crate) fn opening(&mut self, began: bool) {
+        self.opening = if began {
+            self.opening + 1
+        } else {
+            self.opening.saturating_sub(1)
+        };
+        self.settle_updates();
     }
 
     pub(super) fn is_wanted(&self, block: u64) -> bool {
