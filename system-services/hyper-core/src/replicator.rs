@@ -221,7 +221,13 @@ impl Replicator {
 
     fn act(&mut self, id: PeerId, action: Action) {
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.actions.push_back(action);
+            let is_sync = |action: &Action| matches!(action, Action::Send(Message::Sync(_)));
+            match peer.actions.back_mut() {
+                // A peer that says where it stands again and again is answered once.
+                Some(last) if is_sync(last) && is_sync(&action) => *last = action,
+                Some(Action::Close) => {}
+                _ => peer.actions.push_back(action),
+            }
             if !peer.ready {
                 peer.ready = true;
                 self.ready.push(id);

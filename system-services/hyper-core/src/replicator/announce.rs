@@ -43,7 +43,7 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        if peer.checks > 0 {
+        if peer.checking {
             peer.needs_sync = true;
             return;
         }
@@ -68,7 +68,7 @@ impl Replicator {
         let state = self.at.state;
         let Some(peer) = self.peers.get(&id) else { return };
         let shorter = peer.remote_fork() == state.fork && peer.remote_length() < state.length;
-        if shorter && !peer.can_upgrade && peer.checks == 0 {
+        if shorter && !peer.can_upgrade && !peer.checking {
             self.check(id);
         }
         self.send_sync(id);
@@ -84,8 +84,12 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        if peer.checking {
+            peer.check_again = true;
+            return;
+        }
         let remote_length = peer.remote_length();
-        peer.checks += 1;
+        peer.checking = true;
         let check = Check {
             remote_length,
             fork: state.fork,
@@ -105,9 +109,9 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        peer.checks = peer.checks.saturating_sub(1);
-        if peer.checks > 0 {
-            return;
+        peer.checking = false;
+        if std::mem::take(&mut peer.check_again) {
+            return self.check(id);
         }
         let as_then = check.fork == state.fork && check.remote_length == peer.remote_length();
         let mut tell = peer.needs_sync;

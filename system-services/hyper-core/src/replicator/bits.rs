@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use crate::bitfield::{PAGE_BLOCKS, Page};
 
+/// Words of 32 bits of a page.
+const PAGE_WORDS: u64 = PAGE_BLOCKS / 32;
+
 /// A set of blocks. One that is full ([`Bits::bounded`]) forgets rather than grows: what is not known of a peer is asked again.
 #[derive(Debug, Clone)]
 pub(super) struct Bits {
@@ -115,18 +118,30 @@ impl Bits {
         self.put_page(number, page);
     }
 
-    /// Replaces what is known from `start` on with a bit a block, lowest bit first.
+    /// Replaces what is known from `start` on, which is a multiple of 32, with a bit a block, lowest bit first.
     pub(super) fn put_words(&mut self, start: u64, words: &[u32]) {
-        for (at, word) in words.iter().enumerate() {
-            let first = start + 32 * at as u64;
-            match *word {
-                0 => self.set(first..first + 32, false),
-                u32::MAX => self.set(first..first + 32, true),
-                word => (0..32).for_each(|bit| {
-                    let block = first + bit;
-                    self.set(block..block + 1, word >> bit & 1 == 1);
-                }),
+        let mut at = start / 32;
+        let mut rest = words;
+        while !rest.is_empty() {
+            let number = at / PAGE_WORDS;
+            let place = (at % PAGE_WORDS) as usize;
+            let (here, after) = rest.split_at(rest.len().min(PAGE_WORDS as usize - place));
+            let mut page = self.page_words(number);
+            page[place..place + here.len()].copy_from_slice(here);
+            let bytes: Vec<u8> = page.iter().flat_map(|word| word.to_le_bytes()).collect();
+            if let Some(page) = Page::decode(&bytes) {
+                self.put_page(number, page);
             }
+            at += here.len() as u64;
+            rest = after;
+        }
+    }
+
+    fn page_words(&self, number: u64) -> [u32; PAGE_WORDS as usize] {
+        match self.page(number) {
+            Page::Empty => [0; PAGE_WORDS as usize],
+            Page::Full => [u32::MAX; PAGE_WORDS as usize],
+            Page::Mixed(words) => std::array::from_fn(|at| (words[at / 2] >> (at % 2 * 32)) as u32),
         }
     }
 
@@ -212,13 +227,15 @@ impl Bits {
 
     /// The bits from `start` on, which is a multiple of 32, in words.
     pub(super) fn words(&self, start: u64, count: usize) -> Vec<u32> {
-        (0..count as u64)
-            .map(|at| {
-                let block = start + 32 * at;
-                let word = word(self.page(block / PAGE_BLOCKS), block % PAGE_BLOCKS);
-                (word >> (block % 64)) as u32
-            })
-            .collect()
+        let mut out = Vec::with_capacity(count);
+        let mut at = start / 32;
+        while out.len() < count {
+            let place = (at % PAGE_WORDS) as usize;
+            let here = (count - out.len()).min(PAGE_WORDS as usize - place);
+            out.extend_from_slice(&self.page_words(at / PAGE_WORDS)[place..place + here]);
+            at += here as u64;
+        }
+        out
     }
 }
 

@@ -144,7 +144,7 @@ impl Replicator {
             peer.remote_fork() == state.fork
                 && block < peer.remote_length()
                 && (peer.remote_length() >= state.length
-                    || (peer.can_upgrade && peer.checks == 0)
+                    || (peer.can_upgrade && !peer.checking)
                     || (peer.upgradable.0 == state.fork && block < peer.upgradable.1))
         })
     }
@@ -319,10 +319,11 @@ impl Replicator {
             return;
         };
         let known = self.fork.as_ref().is_some_and(|fork| fork.fork >= sync.fork);
+        // One at a time, whatever forks the peer claims.
         let asked = self
             .requests
             .values()
-            .any(|flying| flying.fork && flying.peer == id && flying.request.fork >= sync.fork);
+            .any(|flying| flying.fork && flying.peer == id);
         if sync.fork <= self.at.state.fork || sync.length == 0 || known || asked || !sync.uploading {
             return;
         }

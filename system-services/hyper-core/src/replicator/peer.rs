@@ -39,8 +39,10 @@ pub(super) struct Peer {
     pub(super) can_upgrade: bool,
     /// The last length of it of which we were sure that our tree is a longer one, and its fork.
     pub(super) upgradable: (u64, u64),
-    /// Checks under way.
-    pub(super) checks: u32,
+    /// It is being looked up whether we can.
+    pub(super) checking: bool,
+    /// Something changed meanwhile: look again.
+    pub(super) check_again: bool,
     /// It is to be told where we stand as soon as there are none.
     pub(super) needs_sync: bool,
     /// It gave no upgrade although it said it could; until its next `Sync`.
@@ -75,7 +77,8 @@ impl Peer {
             acked: 0,
             can_upgrade: true,
             upgradable: (0, 0),
-            checks: 0,
+            checking: false,
+            check_again: false,
             needs_sync: false,
             refused_upgrade: false,
             has: Bits::bounded(REMEMBERED),

@@ -10,8 +10,8 @@ use crate::messages::{Bitfield, Data, Message, NoData, NoDataReason, Range, Requ
 /// At so many requests that cannot be answered a peer is dropped (its own figure).
 const MOST_INVALID: u32 = 64;
 
-/// What a kept proof costs beside its block.
-const WORK_OVERHEAD_BYTES: usize = 1024;
+/// What a kept proof costs beside its bytes.
+const WORK_OVERHEAD_BYTES: usize = 512;
 
 impl Replicator {
     /// Takes a message of a peer. An error is to end the connection.
@@ -69,7 +69,7 @@ impl Replicator {
             self.check(id);
         } else if let Some(peer) = self.peers.get_mut(&id) {
             peer.can_upgrade &= same_fork;
-            if same_fork && state.length > sync.length && peer.checks == 0 {
+            if same_fork && state.length > sync.length && !peer.checking {
                 self.signal(id);
             }
         }
@@ -262,7 +262,19 @@ impl Replicator {
 
 /// What a piece of work counts as.
 pub(crate) fn work_bytes(data: &Data) -> usize {
-    data.block.as_ref().map_or(0, |block| block.value.len()) + WORK_OVERHEAD_BYTES
+    let block = data
+        .block
+        .as_ref()
+        .map_or((0, 0), |block| (block.value.len(), block.nodes.len()));
+    let hash = data.hash.as_ref().map_or(0, |hash| hash.nodes.len());
+    let seek = data.seek.as_ref().map_or(0, |seek| seek.nodes.len());
+    let upgrade = data.upgrade.as_ref().map_or((0, 0), |upgrade| {
+        let nodes = upgrade.nodes.len() + upgrade.additional_nodes.len();
+        (upgrade.signature.len(), nodes)
+    });
+    let manifest = data.manifest.as_ref().map_or(0, |manifest| manifest.0.len());
+    let nodes = block.1 + hash + seek + upgrade.1;
+    block.0 + upgrade.0 + manifest + nodes * size_of::<crate::messages::Node>() + WORK_OVERHEAD_BYTES
 }
 
 fn is_request(asked: &Asked, id: u64) -> bool {

@@ -347,3 +347,26 @@ fn an_honest_peer_among_the_choices_of_the_fuzzer_gives_blocks() {
     choices.extend([8, 15]);
     assert!(super::fuzz::fuzz_replicator(&choices));
 }
+
+#[test]
+fn a_flood_of_syncs_is_not_piled_up() {
+    let mut sim = pair();
+    let peer = sim.peers[&(0, 1)];
+    let now = sim.now;
+    let replicator = &mut sim.nodes[0].replicator;
+    for number in 0..10_000u64 {
+        let sync = Message::Sync(crate::messages::Sync {
+            fork: number % 3 * number,
+            length: number % 90 + 1,
+            remote_length: 0,
+            can_upgrade: true,
+            uploading: true,
+            downloading: true,
+            has_manifest: true,
+            allow_push: false,
+        });
+        replicator.receive(peer, sync, now).unwrap();
+    }
+    assert!(replicator.requests.len() <= 2);
+    assert!(replicator.take_actions(peer).len() < 100);
+}
