@@ -181,6 +181,9 @@ async fn a_drive_of_theirs_is_read_in_parts_and_whole_mirrored_and_cleared() -> 
     ensure!(stored < 16, "{stored} blocks came for a range of 4");
     ensure!(read(drive, "/large", 0..size).await? == hash_of(7, size, 0..size));
 
+    // The first file is empty.
+    let fetched = within(drive.download("/small")?.done()).await??;
+    ensure!(fetched == FILES - 1, "{fetched} files were fetched");
     let out = tempfile::tempdir()?;
     let folder = Folder::open(out.path())?;
     let report = within(to_folder(drive, &folder, &MirrorOptions::default(), |_| {})).await??;

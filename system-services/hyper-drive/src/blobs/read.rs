@@ -243,16 +243,9 @@ impl Cursor {
     async fn find(&mut self) -> Result<Place, BlobError> {
         self.id.check().map_err(BlobError::Id)?;
         let blocks = self.id.blocks();
-        if blocks.end > self.core.length() {
-            // The database of a drive may be ahead of its blobs.
-            if self.options.wait && !self.core.is_writable() {
-                self.core
-                    .update(true)
-                    .await
-                    .map_err(BlobError::core(&self.core))?;
-            } else {
-                return Err(BlobError::outside(&self.core, blocks.end));
-            }
+        let unknown = blocks.end > self.core.length();
+        if unknown && (!self.options.wait || self.core.is_writable()) {
+            return Err(BlobError::outside(&self.core, blocks.end));
         }
         if self.id.block_map {
             if self.id.block_length > MAX_MAP_BLOCKS {
@@ -265,6 +258,14 @@ impl Cursor {
         }
         if self.start == 0 {
             return Ok(Place::Row(blocks));
+        }
+        if unknown {
+            // The database of a drive may be ahead of its blobs: the block that it most likely is brings the core's new length.
+            let last = self.id.block_length.saturating_sub(1);
+            let likely = blocks
+                .start
+                .saturating_add(last.min(self.start / BLOCK_BYTES as u64));
+            self.fetch(likely).await?;
         }
         let byte = self.id.byte_offset.saturating_add(self.start);
         let (block, offset) = self.seek(byte).await?;
@@ -284,13 +285,17 @@ impl Cursor {
                 // Each block comes with the way to it, which halves what is left.
                 Seek::Within(blocks) => {
                     let middle = blocks.start + (blocks.end - blocks.start) / 2;
-                    let found = self.core.get_with(middle, self.get_options()).await;
-                    found
-                        .map_err(BlobError::core(&self.core))?
-                        .ok_or_else(|| BlobError::not_stored(&self.core, middle))?;
+                    self.fetch(middle).await?;
                 }
             }
         }
+    }
+
+    async fn fetch(&self, block: u64) -> Result<Vec<u8>, BlobError> {
+        let found = self.core.get_with(block, self.get_options()).await;
+        found
+            .map_err(BlobError::core(&self.core))?
+            .ok_or_else(|| BlobError::not_stored(&self.core, block))
     }
 
     /// A block, and those after it on their way.
@@ -311,10 +316,7 @@ impl Cursor {
         if self.window.left <= self.window.refill_at {
             self.move_window(block);
         }
-        let bytes = self.core.get_with(block, self.get_options()).await;
-        bytes
-            .map_err(BlobError::core(&self.core))?
-            .ok_or_else(|| BlobError::not_stored(&self.core, block))
+        self.fetch(block).await
     }
 
     /// Fetches this block and those after it, as many as the reader will want. As long as everything is stored, there is no window.
