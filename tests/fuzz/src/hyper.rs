@@ -1,16 +1,21 @@
 //! What a peer of the swarm sends, layer by layer: datagrams, the handshake, the encrypted stream, channels, a core's messages.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use hyper_core::manifest::{Manifest, MultiSignature, Verifier};
 use hyper_core::merkle::{Proof, verify_alone};
 use hyper_core::messages::{EncodedManifest, Message, Open};
 use hyper_core::mux::{ChannelSpec, Event, Input, Mux};
 use hyper_core::replicate::fuzz_replicator;
 use hyper_drive::bee::fuzz_block;
+use hyper_swarm::dht::holepunch::{BIRTHDAY_SOCKETS, Plan, Remote, Rounds};
 use hyper_swarm::dht::messages::{
-    HandshakeMessage, HolepunchMessage, NoisePayload, fuzz_dht_handshake, fuzz_dht_holepunch,
+    Firewall, HandshakeMessage, HolepunchMessage, HolepunchPayload, NoisePayload, fuzz_dht_handshake,
+    fuzz_dht_holepunch,
 };
 use hyper_swarm::dht::records::{Announcement, LookupAnswer, MutableRecord, fuzz_records};
 use hyper_swarm::dht::relay::messages::{RelayMessage, fuzz_blind_relay};
+use hyper_swarm::dht::router::{self, Route, Step};
 use hyper_swarm::dht::rpc::message::{Message as DhtMessage, fuzz_message};
 use hyper_swarm::dht::rpc::node::fuzz_node;
 use hyper_swarm::noise::{Handshake, KeyPair, fuzz_handshake};
@@ -22,6 +27,8 @@ use crate::accept;
 
 /// The number of the message that carries a proof.
 const DATA: u64 = 3;
+/// A node of the DHT.
+const NODE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 49737);
 /// More than the frames of a seed.
 const MAX_FRAMES: usize = 256;
 
@@ -191,6 +198,13 @@ pub fn mux(bytes: &[u8]) {
 /// A handshake between peers as the DHT carries it, or what is in it. Accepted is either.
 pub fn dht_handshake(bytes: &[u8]) {
     fuzz_dht_handshake(bytes);
+    if let Ok(message) = HandshakeMessage::decode(bytes) {
+        for route in [Route::Here, Route::Announced(NODE), Route::Unknown] {
+            if let Step::Serve(serve) = router::handshake(message.clone(), NODE, route) {
+                let _ = serve.answer(Vec::new(), NODE);
+            }
+        }
+    }
     if HandshakeMessage::decode(bytes).is_ok() || NoisePayload::decode(bytes).is_ok() {
         accept();
     }
@@ -199,8 +213,41 @@ pub fn dht_handshake(bytes: &[u8]) {
 /// A step of a holepunch as the DHT carries it, or what is sealed in it. Accepted is the former.
 pub fn dht_holepunch(bytes: &[u8]) {
     fuzz_dht_holepunch(bytes);
+    if let Ok(message) = HolepunchMessage::decode(bytes) {
+        for route in [Route::Here, Route::Announced(NODE), Route::Unknown] {
+            if let Step::Serve(serve) = router::holepunch(message.clone(), NODE, route) {
+                let _ = serve.answer(Vec::new(), NODE);
+            }
+        }
+    }
+    if let Ok(step) = HolepunchPayload::decode(bytes) {
+        punch(&step);
+    }
     if HolepunchMessage::decode(bytes).is_ok() {
         accept();
+    }
+}
+
+/// Whatever the other end says of its NAT, a punch has an end and sends no more than its figures say.
+fn punch(step: &HolepunchPayload) {
+    let mut remote = Remote::new(Firewall::Unknown);
+    remote.update(
+        step,
+        step.addresses
+            .iter()
+            .flatten()
+            .next()
+            .map(|address| *address.ip()),
+    );
+    for local in [Firewall::Consistent, Firewall::Random] {
+        let Some(plan) = Plan::new(local, &remote) else {
+            continue;
+        };
+        let mut rounds = Rounds::new(plan, true);
+        let shots: usize = std::iter::from_fn(|| rounds.next(&remote, || 7))
+            .map(|round| round.shots.len())
+            .sum();
+        assert!(shots <= 1750 + BIRTHDAY_SOCKETS, "{shots} packets for one punch");
     }
 }
 

@@ -7,7 +7,10 @@ use anyhow::{Context, Result, ensure};
 use hearth_interop::Peer;
 use hyper_core::crypto::KeyPair;
 use hyper_core::link::Link;
-use hyper_swarm::dht::{ConnectOptions, Dht, DhtOptions, FirewallRule, PathKind, Server, ServerOptions};
+use hyper_swarm::dht::{
+    Command, ConnectOptions, Dht, DhtOptions, FirewallRule, Outgoing, PathKind, SendOptions, Server,
+    ServerOptions,
+};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -174,6 +177,81 @@ async fn who_is_kept_out_gets_no_answer_from_either() -> Result<()> {
     let asker = timeout(moment, askers.recv()).await?.context("nobody asks")?;
     assert_eq!(hex(&asker), public(2));
     ensure!(timeout(moment, server.accept()).await.is_err());
+    Ok(())
+}
+
+/// What a node answers to a request about a connection: whether there is a value, how many nodes it names, the error.
+/// `None`: nothing.
+async fn answer(
+    ours: &Dht,
+    node: SocketAddrV4,
+    command: Command,
+    target: Option<[u8; 32]>,
+    value: &[u8],
+) -> Option<(bool, bool, u64)> {
+    let request = Outgoing {
+        target,
+        value: Some(value.to_vec()),
+        ..Outgoing::new(node, command)
+    };
+    let options = SendOptions {
+        retries: 0,
+        timeout: Duration::from_secs(2),
+        ..SendOptions::default()
+    };
+    let reply = ours.request_with(request, &options).await.ok()?;
+    Some((reply.value.is_some(), !reply.closer_nodes.is_empty(), reply.error))
+}
+
+#[tokio::test]
+async fn requests_that_lead_nowhere_are_answered_alike() -> Result<()> {
+    let mut script = Peer::start(SCRIPT, &[])?;
+    let testnet = script.ask(&json!({"do": "testnet", "size": 4})).await?;
+    let theirs: SocketAddrV4 = testnet["bootstrap"][0].as_str().context("no node")?.parse()?;
+    let persistent = DhtOptions {
+        ephemeral: Some(false),
+        firewalled: false,
+        ..DhtOptions::loopback([theirs])
+    };
+    let (node, ours) = (
+        Dht::bind(persistent).await?,
+        Dht::bind(DhtOptions::loopback([theirs])).await?,
+    );
+    node.bootstrapped().await;
+    ours.bootstrapped().await;
+    // Flags, mode, length, bytes, addresses.
+    let values: [&[u8]; 10] = [
+        b"",
+        &[0],
+        &[0, 0, 0],
+        &[0, 0, 3, 1, 2, 3],
+        &[0, 0, 200, 1, 2, 3],
+        &[0, 2, 1, 1],
+        &[0, 3, 1, 1],
+        &[0, 4, 1, 1],
+        &[0, 9, 1, 1],
+        &[1, 1, 1, 1, 127, 0],
+    ];
+    let mut answers = tokio::task::JoinSet::new();
+    for command in [Command::PeerHandshake, Command::PeerHolepunch] {
+        for target in [None, Some([7; 32])] {
+            for value in values {
+                let (ours, node) = (ours.clone(), node.local_address());
+                answers.spawn(async move {
+                    let question = format!("{command:?} with {value:?} about {target:?}");
+                    let both = tokio::join!(
+                        answer(&ours, theirs, command, target, value),
+                        answer(&ours, node, command, target, value),
+                    );
+                    (question, both)
+                });
+            }
+        }
+    }
+    while let Some(answered) = answers.join_next().await {
+        let (question, (expected, got)) = answered?;
+        assert_eq!(got, expected, "{question}");
+    }
     Ok(())
 }
 

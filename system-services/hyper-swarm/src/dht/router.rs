@@ -90,9 +90,6 @@ pub fn handshake(message: HandshakeMessage, from: SocketAddrV4, route: Route) ->
         peer_address,
         relay_address,
     } = message;
-    if noise.is_empty() {
-        return Step::Ignore;
-    }
     if route == Route::Here {
         let back = match (mode, relay_address) {
             (Mode::FromClient, _) => Back::ToClient,

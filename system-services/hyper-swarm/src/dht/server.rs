@@ -6,6 +6,7 @@ mod table;
 mod tests;
 
 use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper_core::crypto::{self, KeyPair};
@@ -115,6 +116,7 @@ impl Dht {
             options,
             accepted,
             announcer: Mutex::new(None),
+            is_suspended: AtomicBool::new(false),
             sessions: Mutex::new(Table::new(Instant::now().into_std())),
         });
         if !self.peers().add_server(target, core.clone()) {
@@ -131,7 +133,7 @@ impl Dht {
             connections,
         };
         let announcer = Announcer::start(self, key_pair.clone()).await;
-        *lock(&server.core.announcer) = Some(announcer);
+        *lock(&server.core.announcer) = Some(Arc::new(announcer));
         Ok(server)
     }
 }
@@ -162,11 +164,26 @@ impl Server {
         self.core.announced(Announcer::refresh);
     }
 
+    /// Takes the announcement back and answers nobody, until [`resume`](Self::resume). Connections stay.
+    pub async fn suspend(&self) {
+        self.core.is_suspended.store(true, Ordering::Relaxed);
+        let announcer = lock(&self.core.announcer).clone();
+        if let Some(announcer) = announcer {
+            announcer.suspend().await;
+        }
+    }
+
+    /// Goes on after [`suspend`](Self::suspend).
+    pub fn resume(&self) {
+        self.core.is_suspended.store(false, Ordering::Relaxed);
+        self.core.announced(Announcer::resume);
+    }
+
     /// Ends the server and takes its announcement back. Connections stay.
     pub async fn close(self) {
         let announcer = lock(&self.core.announcer).take();
         if let Some(announcer) = announcer {
-            announcer.stop().await;
+            announcer.suspend().await;
         }
     }
 }
@@ -191,7 +208,8 @@ pub(super) struct ServerCore {
     target: Target,
     options: ServerOptions,
     accepted: mpsc::Sender<PeerConnection>,
-    announcer: Mutex<Option<Announcer>>,
+    announcer: Mutex<Option<Arc<Announcer>>>,
+    is_suspended: AtomicBool,
     sessions: Mutex<Table<Entry>>,
 }
 
@@ -216,7 +234,7 @@ impl Eq for Steps {}
 
 impl ServerCore {
     fn announced<T>(&self, ask: impl FnOnce(&Announcer) -> T) -> Option<T> {
-        lock(&self.announcer).as_ref().map(ask)
+        lock(&self.announcer).as_deref().map(ask)
     }
 
     fn relays(&self) -> Vec<RelayInfo> {
@@ -235,8 +253,12 @@ impl ServerCore {
 
     /// A client asks for a connection. The same request may come through several nodes and is answered through each.
     pub(super) fn handshake(self: &Arc<Self>, dht: &Dht, incoming: Incoming, serve: ServeHandshake) {
+        if self.is_suspended.load(Ordering::Relaxed) {
+            return;
+        }
         let request = crypto::hash(&[&serve.noise]);
-        let id = match lock(&self.sessions).admit(&request, Instant::now().into_std()) {
+        let host = *serve.client.ip();
+        let id = match lock(&self.sessions).admit(&request, host, Instant::now().into_std()) {
             Admission::Known(Entry {
                 reply: Some((noise, socket)),
                 ..
@@ -255,7 +277,7 @@ impl ServerCore {
             reply: None,
             steps: Steps(steps),
         };
-        lock(&self.sessions).insert(id, request, entry);
+        lock(&self.sessions).insert(id, request, host, entry);
         let asked = Asked {
             incoming,
             serve,

@@ -84,8 +84,11 @@ pub(in crate::dht) async fn serve(dht: WeakDht, mut requests: mpsc::Receiver<Inc
     }
 }
 
-/// What the node knows of a target.
-fn route(dht: &Dht, target: &Target) -> (Route, Option<Arc<ServerCore>>) {
+/// What the node knows of a target. A request without one is passed on where it says itself where to.
+fn route(dht: &Dht, target: Option<&Target>) -> (Route, Option<Arc<ServerCore>>) {
+    let Some(target) = target else {
+        return (Route::Unknown, None);
+    };
     let server = dht.peers().server(target);
     let route = match (&server, dht.announced(target)) {
         (Some(_), _) => Route::Here,
@@ -97,10 +100,10 @@ fn route(dht: &Dht, target: &Target) -> (Route, Option<Arc<ServerCore>>) {
 
 fn handshake(dht: &Dht, incoming: Incoming) {
     let value = incoming.value.as_deref().unwrap_or_default();
-    let (Some(target), Ok(message)) = (incoming.target, HandshakeMessage::decode(value)) else {
+    let Ok(message) = HandshakeMessage::decode(value) else {
         return;
     };
-    let (route, server) = route(dht, &target);
+    let (route, server) = route(dht, incoming.target.as_ref());
     match (router::handshake(message, incoming.from, route), server) {
         (Step::Send(send), _) => answer(dht, &incoming, send, None),
         (Step::Serve(serve), Some(server)) => server.handshake(dht, incoming, serve),
@@ -110,10 +113,10 @@ fn handshake(dht: &Dht, incoming: Incoming) {
 
 fn holepunch(dht: &Dht, incoming: Incoming) {
     let value = incoming.value.as_deref().unwrap_or_default();
-    let (Some(target), Ok(message)) = (incoming.target, HolepunchMessage::decode(value)) else {
+    let Ok(message) = HolepunchMessage::decode(value) else {
         return;
     };
-    let (route, server) = route(dht, &target);
+    let (route, server) = route(dht, incoming.target.as_ref());
     match (router::holepunch(message, incoming.from, route), server) {
         (Step::Send(send), _) => answer(dht, &incoming, send, None),
         (Step::Serve(serve), Some(server)) => server.holepunch(incoming, serve),

@@ -12,7 +12,7 @@ use super::{Mode, PeerMessageError};
 pub struct HandshakeMessage {
     /// On which leg it is.
     pub mode: Mode,
-    /// A Noise message. Empty is none.
+    /// A Noise message.
     pub noise: Vec<u8>,
     /// The other end's address, as the node saw it that relayed.
     pub peer_address: Option<SocketAddrV4>,

@@ -2,14 +2,18 @@
 //! it punches, and found again by its request, which a client sends through several nodes.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-/// Handshakes at a time. The peer has no limit.
+/// Handshakes at a time, each of which may have a socket. The peer has no limit.
 pub const MAX_SESSIONS: usize = 512;
 
+/// Of them, those of one host: whoever floods takes no more from the others. Programs on the same machine are trusted.
+pub const MAX_SESSIONS_OF_HOST: usize = 64;
+
 /// Handshakes that may begin at once, and per second for long: each costs some curve multiplications.
-const BURST: u32 = 256;
-const PER_SECOND: u32 = 128;
+const BURST: u32 = 512;
+const PER_SECOND: u32 = 256;
 
 /// The hash of a request.
 pub type RequestHash = [u8; 32];
@@ -25,10 +29,17 @@ pub enum Admission<'a, T> {
     Refused,
 }
 
+#[derive(Debug)]
+struct Slot<T> {
+    request: RequestHash,
+    host: Ipv4Addr,
+    session: T,
+}
+
 /// All sessions of a server.
 #[derive(Debug)]
 pub struct Table<T> {
-    slots: Vec<Option<(RequestHash, T)>>,
+    slots: Vec<Option<Slot<T>>>,
     by_request: HashMap<RequestHash, usize>,
     allowance: u32,
     filled: Instant,
@@ -46,10 +57,19 @@ impl<T> Table<T> {
     }
 
     /// What becomes of a request.
-    pub fn admit(&mut self, request: &RequestHash, now: Instant) -> Admission<'_, T> {
+    pub fn admit(&mut self, request: &RequestHash, host: Ipv4Addr, now: Instant) -> Admission<'_, T> {
         if let Some(id) = self.by_request.get(request) {
             let known = self.slots.get(*id).and_then(Option::as_ref);
-            return known.map_or(Admission::Refused, |(_, session)| Admission::Known(session));
+            return known.map_or(Admission::Refused, |slot| Admission::Known(&slot.session));
+        }
+        let of_host = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|slot| slot.host == host)
+            .count();
+        if of_host >= MAX_SESSIONS_OF_HOST && !host.is_loopback() {
+            return Admission::Refused;
         }
         self.fill(now);
         let Some(left) = self.allowance.checked_sub(1) else {
@@ -75,12 +95,16 @@ impl<T> Table<T> {
     }
 
     /// Keeps a session under a number that [`admit`](Self::admit) gave.
-    pub fn insert(&mut self, id: usize, request: RequestHash, session: T) {
+    pub fn insert(&mut self, id: usize, request: RequestHash, host: Ipv4Addr, session: T) {
         if self.slots.len() <= id {
             self.slots.resize_with(id + 1, || None);
         }
         if let Some(slot) = self.slots.get_mut(id) {
-            *slot = Some((request, session));
+            *slot = Some(Slot {
+                request,
+                host,
+                session,
+            });
             self.by_request.insert(request, id);
         }
     }
@@ -88,20 +112,20 @@ impl<T> Table<T> {
     /// The session of a number.
     pub fn get(&self, id: u64) -> Option<&T> {
         let slot = self.slots.get(usize::try_from(id).ok()?)?;
-        slot.as_ref().map(|(_, session)| session)
+        slot.as_ref().map(|slot| &slot.session)
     }
 
     /// Changes the session of a number.
     pub fn update(&mut self, id: usize, change: impl FnOnce(&mut T)) {
-        if let Some((_, session)) = self.slots.get_mut(id).and_then(Option::as_mut) {
-            change(session);
+        if let Some(slot) = self.slots.get_mut(id).and_then(Option::as_mut) {
+            change(&mut slot.session);
         }
     }
 
     /// The session is over; the number is free.
     pub fn remove(&mut self, id: usize) {
-        if let Some((request, _)) = self.slots.get_mut(id).and_then(Option::take) {
-            self.by_request.remove(&request);
+        if let Some(slot) = self.slots.get_mut(id).and_then(Option::take) {
+            self.by_request.remove(&slot.request);
         }
     }
 }
@@ -109,6 +133,8 @@ impl<T> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
     fn request(n: u32) -> RequestHash {
         let mut hash = [0; 32];
@@ -120,46 +146,58 @@ mod tests {
     fn the_same_request_is_the_same_session_and_numbers_are_used_again() {
         let now = Instant::now();
         let mut table = Table::new(now);
-        assert_eq!(table.admit(&request(1), now), Admission::New(0));
-        table.insert(0, request(1), 'a');
-        assert_eq!(table.admit(&request(1), now), Admission::Known(&'a'));
-        assert_eq!(table.admit(&request(2), now), Admission::New(1));
-        table.insert(1, request(2), 'b');
+        assert_eq!(table.admit(&request(1), HOST, now), Admission::New(0));
+        table.insert(0, request(1), HOST, 'a');
+        assert_eq!(table.admit(&request(1), HOST, now), Admission::Known(&'a'));
+        assert_eq!(table.admit(&request(2), HOST, now), Admission::New(1));
+        table.insert(1, request(2), HOST, 'b');
         assert_eq!(
             (table.get(0), table.get(1), table.get(2)),
             (Some(&'a'), Some(&'b'), None)
         );
         table.remove(0);
-        assert_eq!(table.admit(&request(3), now), Admission::New(0));
+        assert_eq!(table.admit(&request(3), HOST, now), Admission::New(0));
         assert_eq!(
-            table.admit(&request(1), now),
+            table.admit(&request(1), HOST, now),
             Admission::New(0),
             "it is forgotten"
         );
         assert_eq!(table.get(u64::MAX), None);
     }
 
+    /// As many requests as would be taken, each of another host out of `hosts`.
+    fn flood(table: &mut Table<()>, from: u32, hosts: u32, now: Instant) -> u32 {
+        let mut admitted = 0;
+        for n in from..from + 1000 {
+            let host = Ipv4Addr::from_bits(0x0a00_0000 + n % hosts);
+            if let Admission::New(id) = table.admit(&request(n), host, now) {
+                table.insert(id, request(n), host, ());
+                admitted += 1;
+            }
+        }
+        admitted
+    }
+
     #[test]
     fn a_flood_is_cut_off_and_time_heals_it() {
-        let mut now = Instant::now();
+        let now = Instant::now();
         let mut table = Table::new(now);
-        let mut admitted = 0;
-        let mut flood = |table: &mut Table<()>, from: u32, now| {
-            for n in from..from + 1000 {
-                if let Admission::New(id) = table.admit(&request(n), now) {
-                    table.insert(id, request(n), ());
-                    admitted += 1;
-                }
-            }
-            admitted
-        };
-        assert_eq!(flood(&mut table, 0, now), BURST);
-        now += Duration::from_secs(1);
-        assert_eq!(flood(&mut table, 1000, now), BURST + PER_SECOND);
-        for second in 2..20 {
-            now += Duration::from_secs(1);
-            flood(&mut table, second * 1000, now);
-        }
-        assert_eq!(flood(&mut table, 99_000, now), MAX_SESSIONS as u32);
+        assert_eq!(flood(&mut table, 0, 1000, now), BURST);
+        (0..BURST as usize).for_each(|id| table.remove(id));
+        let now = now + Duration::from_secs(1);
+        assert_eq!(flood(&mut table, 1000, 1000, now), PER_SECOND);
+        let now = now + Duration::from_secs(60);
+        assert_eq!(
+            flood(&mut table, 2000, 1000, now) + PER_SECOND,
+            MAX_SESSIONS as u32
+        );
+    }
+
+    #[test]
+    fn one_host_that_floods_leaves_room_for_others() {
+        let now = Instant::now();
+        let mut table = Table::new(now);
+        assert_eq!(flood(&mut table, 0, 1, now), MAX_SESSIONS_OF_HOST as u32);
+        assert!(flood(&mut table, 1000, 1000, now) > 300);
     }
 }
