@@ -9,6 +9,9 @@ pub(super) const LENGTH_BYTES: usize = 3;
 /// Longest frame that the length can say, in bytes.
 pub(super) const MAX_FRAME_BYTES: usize = (1 << 24) - 1;
 
+/// How many times more than came in may be reserved for a frame.
+pub(super) const LARGEST_ADVANCE: usize = 8;
+
 /// Puts frames together. Memory is taken as bytes come in, not as lengths are announced.
 #[derive(Default)]
 pub(super) struct Frames {
@@ -66,6 +69,9 @@ impl Frames {
         };
         let missing = bytes.saturating_sub(1 + self.rest.len());
         let taken = input.split_off(..missing.min(input.len())).unwrap_or_default();
+        if self.rest.capacity() < bytes && (self.rest.len() + taken.len()) * LARGEST_ADVANCE >= bytes {
+            self.rest.reserve_exact(missing);
+        }
         self.rest.extend_from_slice(taken);
         if taken.len() < missing {
             return Ok(None);

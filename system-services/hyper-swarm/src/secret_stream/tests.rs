@@ -7,6 +7,7 @@ use blake2::{Blake2b, Digest};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::frame::LARGEST_ADVANCE;
 use super::*;
 use crate::noise::KeyPair;
 use crate::noise::tests::{hex, vectors};
@@ -394,7 +395,7 @@ proptest! {
         bob.receiver.receive(&mut wire.as_slice()).unwrap();
         for mut piece in pieces(&bytes, &cuts) {
             let _ = bob.receiver.receive(&mut piece);
-            prop_assert!(bob.receiver.frames.capacity() <= 2 * bytes.len() + 64);
+            prop_assert!(bob.receiver.frames.capacity() <= LARGEST_ADVANCE * bytes.len() + 64);
         }
     }
 }

@@ -5,7 +5,7 @@ mod speed;
 
 use proptest::prelude::*;
 
-use self::network::{Network, Outcome, Path};
+use self::network::{Bottleneck, Network, Outcome, Path};
 use super::*;
 use crate::udx::packet::{SackBlock, Seq};
 
@@ -37,8 +37,9 @@ fn paths() -> impl Strategy<Value = Path> {
         0..30_000_u64,
         1200..1600_usize,
         any::<u64>(),
+        prop::option::of((50_000..50_000_000_u64, 4000..500_000_u64)),
     )
-        .prop_map(|(loss, duplication, delay, jitter, mtu, seed)| Path {
+        .prop_map(|(loss, duplication, delay, jitter, mtu, seed, bottleneck)| Path {
             loss_permille: loss,
             duplication_permille: duplication,
             delay: Duration::from_micros(delay),
@@ -46,7 +47,10 @@ fn paths() -> impl Strategy<Value = Path> {
             mtu,
             seed,
             dead_after: None,
-            bottleneck: None,
+            bottleneck: bottleneck.map(|(bytes_per_s, queue_bytes)| Bottleneck {
+                bytes_per_s,
+                queue_bytes,
+            }),
         })
 }
 
