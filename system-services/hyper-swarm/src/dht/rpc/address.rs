@@ -40,6 +40,17 @@ pub fn is_reachable(address: SocketAddrV4) -> bool {
     address.port() != 0 && !host.is_unspecified() && !host.is_multicast() && !host.is_broadcast()
 }
 
+/// Whether what a node says of another one's address can be of use: addresses of this machine and of private networks
+/// mean something only between those who are there. Strangers could have us send to anything at home otherwise.
+pub fn may_name(referrer: SocketAddrV4, node: SocketAddrV4) -> bool {
+    let reach = |host: &Ipv4Addr| match host {
+        host if host.is_loopback() => 0,
+        host if host.is_private() || host.is_link_local() => 1,
+        _ => 2,
+    };
+    reach(referrer.ip()) <= reach(node.ip())
+}
+
 /// Reads an address.
 pub fn read_address(reader: &mut Reader<'_>, field: &'static str) -> Result<SocketAddrV4, MalformedMessage> {
     reader.array(field).map(address_from)
@@ -56,4 +67,28 @@ pub fn distance(target: &Target, id: &NodeId) -> Distance {
 /// Orders two ids by their distance to `target`.
 pub fn compare(target: &Target, a: &NodeId, b: &NodeId) -> std::cmp::Ordering {
     distance(target, a).cmp(&distance(target, b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_name_no_addresses_of_our_networks() {
+        let [here, home, other_home, public] =
+            ["127.0.0.1:1", "192.168.1.2:3", "10.0.0.1:4", "1.2.3.4:5"].map(|text| text.parse().unwrap());
+        for (referrer, node, may) in [
+            (public, public, true),
+            (public, home, false),
+            (public, here, false),
+            (home, other_home, true),
+            (home, public, true),
+            (home, here, false),
+            (here, here, true),
+            (here, home, true),
+            (here, public, true),
+        ] {
+            assert_eq!(may_name(referrer, node), may, "{referrer} names {node}");
+        }
+    }
 }

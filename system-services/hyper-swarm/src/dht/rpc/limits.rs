@@ -16,6 +16,12 @@ pub const PER_SECOND: u32 = 300;
 /// Hosts that are remembered. Those beyond share one allowance.
 const MAX_HOSTS: usize = 4096;
 
+/// Hosts whose allowance is whole again are forgotten so often,
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// and so often when there is no room for others: who forges addresses must not keep them out.
+const SWEEP_WHEN_FULL: Duration = Duration::from_millis(50);
+
 /// A bucket of tokens for each host.
 #[derive(Debug)]
 pub struct HostLimits {
@@ -70,7 +76,12 @@ impl HostLimits {
         if host.is_loopback() {
             return true;
         }
-        if now.saturating_duration_since(self.swept) >= Duration::from_secs(5) {
+        let pause = if self.hosts.len() < MAX_HOSTS {
+            SWEEP
+        } else {
+            SWEEP_WHEN_FULL
+        };
+        if now.saturating_duration_since(self.swept) >= pause {
             self.swept = now;
             self.hosts.retain(|_, bucket| {
                 bucket.fill(now);

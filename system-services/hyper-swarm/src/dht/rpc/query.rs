@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::address::{Distance, NodeId, Target, distance, is_reachable, node_id};
+use super::address::{Distance, NodeId, Target, distance, is_reachable, may_name, node_id};
 use super::command::Command;
 use super::message::Token;
 use super::table::K;
@@ -299,7 +299,8 @@ impl Query {
     /// Notes a node that is to be asked, unless it is known already or too far.
     fn add(&mut self, node: SocketAddrV4, referrer: Option<SocketAddrV4>) -> Option<DownHint> {
         let id = node_id(node);
-        if self.only_nodes || id == self.own_id || !is_reachable(node) {
+        let is_useful = is_reachable(node) && referrer.is_none_or(|referrer| may_name(referrer, node));
+        if self.only_nodes || id == self.own_id || !is_useful {
             return None;
         }
         match self.seen.get_mut(&node) {
