@@ -232,6 +232,41 @@ async fn two_consistent_nats_are_punched_through_without_the_relay() -> Result<(
     net.nobody_was_relayed()
 }
 
+/// Both see the same public address, and the NAT sends nothing back in: the way is that of their own network.
+#[tokio::test]
+async fn two_peers_in_one_home_find_each_other_there() -> Result<()> {
+    let mut net = Public::new().await?;
+    let (bootstrap, anywhere) = (net.bootstrap, Ipv4Addr::UNSPECIFIED);
+    let first = Resident::new(&net.internet.home(1, Nat::Random)?)?;
+    let second = net.internet.another(1, 3)?;
+    let mut script = script_at(&net.internet.another(1, 4)?, bootstrap).await?;
+    let second = Resident::new(&second)?;
+    let (_host, mut told) = first
+        .run(async move {
+            let dht = guest(bootstrap, anywhere).await?;
+            let told = serve(&dht, ServerOptions::default()).await?;
+            Ok((dht, told))
+        })
+        .await?;
+    let path = second
+        .run(async move { connect(&guest(bootstrap, anywhere).await?, through_relay()).await })
+        .await?;
+    assert_eq!(
+        (path, told.recv().await),
+        (PathKind::Direct, Some(PathKind::Direct))
+    );
+    let connect = json!({"do": "connect", "publicKey": public(SERVER), "seed": CLIENT, "bytes": BYTES});
+    let heard = script.ask(&connect).await?;
+    assert!(
+        heard["remote"]
+            .as_str()
+            .is_some_and(|remote| remote.starts_with("10.0.1.2:")),
+        "{heard}"
+    );
+    assert_eq!(told.recv().await, Some(PathKind::Direct));
+    net.nobody_was_relayed()
+}
+
 /// One guesses, the other has many ports open: some 250 guesses are needed, 20 ms each; one time in a thousand
 /// 1750 are not enough.
 #[tokio::test]

@@ -63,13 +63,12 @@ impl Internet {
         &self.spaces[0]
     }
 
-    /// A home behind a NAT; its namespace. `number` is 1 to 9, another for each.
+    /// A home behind a NAT; the namespace of its one host. `number` is 1 to 9, another for each.
     ///
     /// # Errors
     /// When a command fails.
     pub fn home(&mut self, number: u8, nat: Nat) -> Result<String> {
         let router = self.space(&format!("router{number}"))?;
-        let home = self.space(&format!("home{number}"))?;
         let public = self.public().to_owned();
         let host = public_host(10 + number);
         ip(
@@ -79,16 +78,33 @@ impl Internet {
         ip(&public, &format!("link set to{number} master bridge up"))?;
         ip(&router, &format!("addr add {host}/24 dev wan"))?;
         ip(&router, "link set wan up")?;
-        ip(
-            &router,
-            &format!("link add lan type veth peer name eth0 netns {home}"),
-        )?;
+        ip(&router, "link add lan type bridge")?;
         ip(&router, &format!("addr add 10.0.{number}.1/24 dev lan"))?;
         ip(&router, "link set lan up")?;
-        ip(&home, &format!("addr add 10.0.{number}.2/24 dev eth0"))?;
-        ip(&home, "link set eth0 up")?;
-        ip(&home, &format!("route add default via 10.0.{number}.1"))?;
-        inside(&router, "sysctl -qw net.ipv4.ip_forward=1")?;
+        self.masquerade(&router, nat)?;
+        self.another(number, 2)
+    }
+
+    /// Another host in a home, with the address 10.0.`number`.`host`; its namespace.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn another(&mut self, number: u8, host: u8) -> Result<String> {
+        let router = format!("{}-router{number}", self.name);
+        let space = self.space(&format!("home{number}-{host}"))?;
+        ip(
+            &router,
+            &format!("link add to{host} type veth peer name eth0 netns {space}"),
+        )?;
+        ip(&router, &format!("link set to{host} master lan up"))?;
+        ip(&space, &format!("addr add 10.0.{number}.{host}/24 dev eth0"))?;
+        ip(&space, "link set eth0 up")?;
+        ip(&space, &format!("route add default via 10.0.{number}.1"))?;
+        Ok(space)
+    }
+
+    fn masquerade(&self, router: &str, nat: Nat) -> Result<()> {
+        inside(router, "sysctl -qw net.ipv4.ip_forward=1")?;
         let random = match nat {
             Nat::Consistent => "",
             Nat::Random => "random",
@@ -102,9 +118,9 @@ impl Internet {
         );
         let path = std::env::temp_dir().join(format!("{router}.nft"));
         std::fs::write(&path, rules)?;
-        let applied = inside(&router, &format!("nft -f {}", path.display()));
+        let applied = inside(router, &format!("nft -f {}", path.display()));
         std::fs::remove_file(&path)?;
-        applied.map(|()| home)
+        applied
     }
 
     fn space(&mut self, part: &str) -> Result<String> {
