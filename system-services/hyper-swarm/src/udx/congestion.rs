@@ -328,8 +328,13 @@ impl Bbr {
     }
 
     fn set_pacing_rate(&mut self, gain: f64) {
-        let rate = self.bandwidth.get() * gain * MARGIN;
-        if rate > 0.0 && (self.full.is_reached || self.pacing_rate.is_some_and(|before| rate > before)) {
+        let Some(delay) = self.delay() else { return };
+        // The least window may always go out within a delay: else a way that was slow once would be found to be slow for long.
+        let least = MIN_WINDOW as f64 / delay.as_secs_f64();
+        let rate = (self.bandwidth.get() * gain * MARGIN).max(least);
+        if self.bandwidth.get() > 0.0
+            && (self.full.is_reached || self.pacing_rate.is_some_and(|before| rate > before))
+        {
             self.pacing_rate = Some(rate);
         }
     }

@@ -47,6 +47,7 @@ fn paths() -> impl Strategy<Value = Path> {
             mtu,
             seed,
             dead_after: None,
+            back_after: None,
             bottleneck: bottleneck.map(|(bytes_per_s, queue_bytes)| Bottleneck {
                 bytes_per_s,
                 queue_bytes,

@@ -24,6 +24,8 @@ pub(super) struct Path {
     pub(super) seed: u64,
     /// From then on everything vanishes.
     pub(super) dead_after: Option<Duration>,
+    /// Until then.
+    pub(super) back_after: Option<Duration>,
     /// The narrowest place, if there is one.
     pub(super) bottleneck: Option<Bottleneck>,
 }
@@ -158,7 +160,11 @@ impl Network {
                 || self
                     .path
                     .dead_after
-                    .is_some_and(|after| self.now > self.start + after);
+                    .is_some_and(|after| self.now > self.start + after)
+                    && self
+                        .path
+                        .back_after
+                        .is_none_or(|after| self.now < self.start + after);
             if is_lost {
                 continue;
             }
