@@ -366,6 +366,10 @@ impl Live {
 
     // Connections
 
+    pub(crate) fn peers(&self) -> usize {
+        lock(&self.shared).links.len()
+    }
+
     pub(crate) fn add_peer(
         self: &Arc<Self>,
         wake: mpsc::UnboundedSender<Wake>,

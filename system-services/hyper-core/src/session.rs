@@ -231,6 +231,11 @@ impl Session {
         }
     }
 
+    /// Peers with which the core is replicated now.
+    pub fn peers(&self) -> usize {
+        self.live.peers()
+    }
+
     /// Says that peers are being looked for, as long as the answer lives.
     pub fn finding_peers(&self) -> FindingPeers {
         self.live.finding(true);

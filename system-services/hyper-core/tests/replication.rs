@@ -73,6 +73,7 @@ async fn everything_is_downloaded_and_what_is_appended_later_too() {
     writer.session.append(&blocks(1000..1005)).await.unwrap();
     assert_eq!(within(waiting).await.unwrap().unwrap(), b"block 1002");
     within(all.done()).await.unwrap();
+    assert_eq!((reader.session.peers(), writer.session.peers()), (1, 1));
     let info = reader.session.info().unwrap();
     assert_eq!(info.contiguous_length, 1005);
     assert_eq!(info.tree_hash, writer.session.info().unwrap().tree_hash);

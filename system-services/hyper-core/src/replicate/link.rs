@@ -223,9 +223,16 @@ impl Connection {
                     }
                     self.mux.uncork();
                 },
-                _ = tick.tick() => self.channels.values_mut().for_each(Channel::tick),
+                _ = tick.tick() => self.tick(),
             }
         }
+    }
+
+    fn tick(&mut self) {
+        self.channels.values_mut().for_each(Channel::tick);
+        // The core that was waited for may be closed by now.
+        let behind = |channel: &Channel| channel.peer.is_some_and(|peer| channel.live.waits_for_room(peer));
+        self.waits = self.waits && self.channels.values().any(behind);
     }
 
     /// Opens our end of a core's channel.

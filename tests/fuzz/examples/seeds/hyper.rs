@@ -293,7 +293,7 @@ fn nodes() -> Result<()> {
 /// Conversations as the target `replicator` takes them: an honest peer, one that lies now and then, and one that says much.
 fn replicator() -> Result<()> {
     // Where it stands, an upgrade, stored; where it stands, all its blocks.
-    let begin = [2, 5, 0, 8, 15, 2, 3, 1, 0, 40];
+    let begin: [u8; 10] = [2, 5, 0, 8, 15, 2, 3, 1, 0, 40];
     let honest = [&begin[..], &[5, 0].repeat(60), &[8, 15]].concat();
     seed("replicator", "valid-honest", honest)?;
     let lies = [&begin[..], &[5, 0, 5, 1, 8, 15, 7, 2, 33, 4, 8, 15, 13].repeat(9)].concat();
@@ -308,6 +308,6 @@ fn replicator() -> Result<()> {
     seed(
         "replicator",
         "floods",
-        [11, 7, 1, 5, 0, 11, 2, 2, 9, 3, 12, 1, 31, 1, 9, 7, 14].repeat(20),
+        [11_u8, 7, 1, 5, 0, 11, 2, 2, 9, 3, 12, 1, 31, 1, 9, 7, 14].repeat(20),
     )
 }
