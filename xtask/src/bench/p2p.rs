@@ -26,6 +26,7 @@ const PARTS: &[Part] = &[
     part("hyper-core", "bench_log", Some("bench-core.mjs")),
     part("hyper-swarm", "bench_stream", Some("bench-stream.mjs")),
     part("hyper-swarm", "bench_replicate", Some("bench-replicate.mjs")),
+    part("hyper-swarm", "bench_swarm", Some("bench-swarm.mjs")),
     part("hyper-drive", "bench_bee", Some("bench-bee.mjs")),
     part("hyper-drive", "bench_drive", Some("bench-drive.mjs")),
     part("hyper-swarm", "bench_node", None),
@@ -90,6 +91,11 @@ const MEASURES: &[Measure] = &[
         Budget::TimesPeer(4.0),
     ),
     measure_of(
+        "swarm-connect",
+        "a peer found by its topic and connected to",
+        Budget::None,
+    ),
+    measure_of(
         "replicate-udx",
         "replicate 256 MiB over UDX, found through the DHT",
         Budget::TimesPeer(6.0),
@@ -109,6 +115,11 @@ const MEASURES: &[Measure] = &[
         "idle-node",
         "resident memory of a node with 100 cores and 20 connections",
         Budget::AtMost(24.0 * 1024.0 * 1024.0),
+    ),
+    measure_of(
+        "idle-node-cpu",
+        "processor time of that node in a minute",
+        Budget::None,
     ),
     measure_of(
         "transfer-memory",
