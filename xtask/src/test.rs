@@ -20,7 +20,7 @@ pub struct Options {
     /// Only the unit, property and corpus tests
     #[arg(long, group = "part")]
     unit: bool,
-    /// Only the tests with live JavaScript peers of the Hypercore stack
+    /// Only the tests with live JavaScript peers of the Hypercore stack; as root, because some are behind NATs in network namespaces
     #[arg(long, group = "part")]
     interop: bool,
     /// Only the end-to-end tests

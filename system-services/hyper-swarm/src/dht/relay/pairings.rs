@@ -9,6 +9,10 @@ pub type ClientId = u64;
 
 /// Pairs of one client, waiting and met; further ones are ignored.
 const MAX_PAIRS: usize = 128;
+/// Pairs of all clients that have met: each has two streams.
+const MAX_MET: usize = 4096;
+/// Ends of all clients that wait.
+const MAX_WAITING: usize = 16_384;
 
 /// One end of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,12 @@ impl Pairings {
         }
         let other = self.waiting.get(&pair.token).copied();
         let count = self.pairs.entry(client).or_default();
-        if other.is_some_and(|other| other.is_initiator == end.is_initiator) || *count >= MAX_PAIRS {
+        let is_full = match other {
+            Some(_) => self.met.len() >= MAX_MET,
+            None => self.waiting.len() >= MAX_WAITING,
+        };
+        let is_there = other.is_some_and(|other| other.is_initiator == end.is_initiator);
+        if is_there || is_full || *count >= MAX_PAIRS {
             return None;
         }
         *count += 1;
@@ -112,5 +121,15 @@ impl Pairings {
         if let Some(count) = self.pairs.get_mut(&client) {
             *count = count.saturating_sub(1);
         }
+    }
+
+    /// Every client is charged for its ends, no more and no less.
+    #[cfg(test)]
+    pub(super) fn is_consistent(&self) -> bool {
+        let ends = || self.waiting.values().chain(self.met.values().flatten());
+        let of = |client: ClientId| ends().filter(|end| end.client == client).count();
+        let charged = self.pairs.iter().all(|(client, count)| *count == of(*client));
+        let is_known = |end: &End| self.pairs.contains_key(&end.client);
+        charged && ends().all(is_known) && self.met.values().all(|[a, b]| !a.is_initiator && b.is_initiator)
     }
 }

@@ -78,3 +78,20 @@ fn a_client_has_so_many_pairs_at_most() {
     assert!(pairings.pair(2, &pair(0, false)).is_some());
     assert!(pairings.pair(2, &pair(255, false)).is_none());
 }
+
+proptest::proptest! {
+    #[test]
+    fn whoever_comes_and_goes_is_charged_for_what_it_has(
+        events in proptest::collection::vec((0..4_u8, 0..3_u64, 0..4_u8, proptest::bool::ANY), 0..60),
+    ) {
+        let mut pairings = Pairings::default();
+        for (event, client, token, is_initiator) in events {
+            match event {
+                0 | 1 => drop(pairings.pair(client, &pair(token, is_initiator))),
+                2 => drop(pairings.unpair(client, &[token; 32])),
+                _ => drop(pairings.leave(client)),
+            }
+            proptest::prop_assert!(pairings.is_consistent());
+        }
+    }
+}
