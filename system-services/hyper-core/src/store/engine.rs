@@ -9,6 +9,7 @@ mod ahead;
 mod checkpoint;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -282,13 +283,20 @@ impl Engine {
         }
     }
 
-    /// Makes what is in the log durable, with the block files that it refers to.
+    /// Makes what is in the log durable, and at the same time the block files that it refers to.
     fn flush(&self, files: &BTreeSet<u32>) -> Result<(), StoreError> {
-        let step = "flush what was written";
-        for file in files {
-            self.segments.flush(*file).map_err(failed(step))?;
-        }
-        self.log_file.flush().map_err(failed(step))
+        let flush_files = || files.iter().try_for_each(|file| self.segments.flush(*file));
+        let done = if files.is_empty() {
+            self.log_file.flush()
+        } else {
+            std::thread::scope(|scope| {
+                let thread = std::thread::Builder::new().spawn_scoped(scope, flush_files)?;
+                let log = self.log_file.flush();
+                let files = thread.join();
+                log.and(files.unwrap_or_else(|_| Err(ErrorKind::Other.into())))
+            })
+        };
+        done.map_err(failed("flush what was written"))
     }
 }
 
