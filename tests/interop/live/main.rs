@@ -4,6 +4,7 @@
 
 mod bee;
 mod connect;
+mod core;
 mod corestore;
 mod dht;
 mod drive;
