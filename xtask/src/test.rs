@@ -91,7 +91,15 @@ fn cargo(arguments: &[&str]) -> Command {
 
 fn interop(options: &Options) -> Result<Command> {
     let modules = node_modules("tests/interop")?;
+    let built = cargo(&["build", "--package", "hearth-p2p"]).status();
+    if !built.context("cargo cannot be started")?.success() {
+        bail!("hearth-p2p was not built");
+    }
     let mut command = cargo(&["test", "--package", "hearth-interop", "--no-fail-fast"]);
+    command.env(
+        "HEARTH_TEST_P2P_PROGRAM",
+        host::checkout().join("target/debug/hearth-p2p"),
+    );
     if let Some(only) = &options.only {
         command.args(["--", only, "--nocapture"]);
     }

@@ -10,6 +10,7 @@ mod dht;
 mod drive;
 mod harness;
 mod nat;
+mod program;
 mod replicate;
 mod stream;
 mod swarm;
