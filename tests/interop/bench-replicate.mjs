@@ -12,7 +12,7 @@ const NoiseSecretStream = load('@hyperswarm/secret-stream');
 const blocks = Number(process.argv[2] ?? 4096);
 const bytes = Number(process.argv[3] ?? 65536);
 const folder = mkdtempSync(join(tmpdir(), 'bench-replicate-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 9 }));
 
 if (process.argv[4] === 'seed') {
   const core = new Hypercore(folder);
@@ -28,7 +28,7 @@ if (process.argv[4] === 'seed') {
   }
   const server = createServer({ noDelay: true }, (socket) => core.replicate(new NoiseSecretStream(false, socket)));
   server.listen(0, '127.0.0.1', () => process.send({ port: server.address().port, key: core.key.toString('hex') }));
-  process.on('disconnect', () => process.exit(0));
+  process.on('disconnect', async () => { await core.close(); process.exit(0); });
 } else {
   const seeder = fork(process.argv[1], [blocks, bytes, 'seed']);
   const { port, key } = await new Promise((resolve) => seeder.once('message', resolve));
@@ -43,5 +43,6 @@ if (process.argv[4] === 'seed') {
   console.log(JSON.stringify({ what: 'replicate-tcp', mib_per_s: blocks * bytes / 1048576 / seconds }));
   console.log(JSON.stringify({ what: 'transfer-memory', mib: (process.resourceUsage().maxRSS * 1024 - before) / 1048576 }));
   seeder.disconnect();
+  await core.close();
   process.exit(0);
 }

@@ -1,16 +1,12 @@
-// A JavaScript peer of one core over TCP: it writes, reads, cuts and clears as it is told.
+// A JavaScript peer of one core over TCP: it writes, reads, cuts and clears as it is told. Argument: the folder of its storage.
 import { createServer, connect } from 'node:net';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { load, obey, say } from './peer.mjs';
 
 const Hypercore = load('hypercore');
 const NoiseSecretStream = load('@hyperswarm/secret-stream');
 const crypto = load('hypercore-crypto');
 
-const folder = mkdtempSync(join(tmpdir(), 'replicate-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const folder = process.argv[2];
 
 let core = null;
 let downloads = [];

@@ -1,7 +1,7 @@
 //! Cores replicate with JavaScript peers over TCP.
 
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +15,7 @@ use hyper_core::store::Store;
 use hyper_swarm::connection::{self, Options};
 use hyper_swarm::noise;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Our end: one core in memory.
@@ -120,13 +121,41 @@ fn port(said: &Value) -> Result<u16> {
     Ok(u16::try_from(said["port"].as_u64().context("no port")?)?)
 }
 
-async fn js() -> Result<Peer> {
-    Peer::start("replicate.mjs", &[])
+/// A JavaScript peer and its storage, which is removed after it.
+struct Js {
+    peer: Peer,
+    _folder: TempDir,
+}
+
+impl Deref for Js {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+impl DerefMut for Js {
+    fn deref_mut(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+}
+
+fn js() -> Result<Js> {
+    let folder = tempfile::tempdir()?;
+    let path = folder
+        .path()
+        .to_str()
+        .context("the temporary folder is not UTF-8")?;
+    Ok(Js {
+        peer: Peer::start("replicate.mjs", &[path])?,
+        _folder: folder,
+    })
 }
 
 /// A JavaScript peer that writes, and its core's key.
-async fn js_writer(compat: bool) -> Result<(Peer, String)> {
-    let mut peer = js().await?;
+async fn js_writer(compat: bool) -> Result<(Js, String)> {
+    let mut peer = js()?;
     let opened = peer
         .ask(&json!({"do": "open", "compat": compat, "seed": 3}))
         .await?;
@@ -134,8 +163,8 @@ async fn js_writer(compat: bool) -> Result<(Peer, String)> {
     Ok((peer, key))
 }
 
-async fn js_reader_of(ours: &Ours) -> Result<Peer> {
-    let mut peer = js().await?;
+async fn js_reader_of(ours: &Ours) -> Result<Js> {
+    let mut peer = js()?;
     let key: String = ours
         .session
         .key()
