@@ -146,6 +146,36 @@ fn those_who_write_at_the_same_time_share_a_flush() {
 }
 
 #[test]
+fn nobody_is_told_that_a_change_is_done_before_it_is_flushed() {
+    let disk = Disk::new(disk::Image::default(), true);
+    let store = disk.open().unwrap();
+    let cores: Vec<_> = (0..8).map(|seed| core(&store, seed)).collect();
+    disk.state().flush_takes = Duration::from_millis(2);
+    let log = disk.state().image.names["log"];
+    std::thread::scope(|scope| {
+        for (core, seed) in cores.iter().zip(0u8..) {
+            let disk = &disk;
+            scope.spawn(move || {
+                for round in 0..20u8 {
+                    let block = [seed, round].repeat(20);
+                    core.append(&[&block]).unwrap();
+                    let state = disk.state();
+                    let written = state.log.iter().rposition(|op| match op {
+                        disk::Op::Write(file, _, data) => {
+                            *file == log && data.windows(40).any(|bytes| bytes == block)
+                        }
+                        _ => false,
+                    });
+                    let after = &state.log[written.unwrap()..];
+                    let flush = |op: &disk::Op| matches!(op, disk::Op::Flush(file) if *file == log);
+                    assert!(after.iter().any(flush));
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn nobody_sees_what_a_power_cut_could_still_take_back() {
     let disk = Disk::default();
     let store = disk.open().unwrap();
