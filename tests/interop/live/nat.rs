@@ -111,6 +111,12 @@ async fn guest(bootstrap: SocketAddrV4, host: Ipv4Addr) -> Result<Dht> {
     };
     let node = Dht::bind(options).await?;
     timeout(Duration::from_secs(10), node.bootstrapped()).await?;
+    ensure!(
+        node.remote_address().is_some() != host.is_unspecified(),
+        "only the public hosts can be reached: {:?} says {:?}",
+        node.local_address(),
+        node.state()
+    );
     Ok(node)
 }
 

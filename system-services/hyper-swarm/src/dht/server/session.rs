@@ -23,6 +23,8 @@ use crate::dht::{Dht, Incoming, SocketId};
 
 /// From the answer on, so long may it take until punching begins or something arrives.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A client that can come by itself has come by then; else it is waited for at the relay, if there is one.
+const COMING: Duration = Duration::from_secs(2);
 /// So long a handshake is remembered after its end: its request may come again through another node.
 const MEMORY: Duration = Duration::from_secs(10);
 
@@ -244,7 +246,7 @@ impl Session {
                 .map_err(drop)
         });
         let head_start = match approach {
-            Approach::Wait => Duration::ZERO,
+            Approach::Wait => COMING,
             _ => RELAY_GRACE,
         };
         let direct = async { self.direct(stream, approach).await.ok_or(()) };
