@@ -1,15 +1,16 @@
 // Measures the JavaScript Hypercore's log, with the names and numbers that hyper-core's example `bench_log` has: a line of JSON each.
 //
-//   HEARTH_TEST_NODE_MODULES=… node bench-core.mjs FOLDER
+//   HEARTH_TEST_NODE_MODULES=… node bench-core.mjs [FOLDER]
 //
 // RocksDB writes its log without flushing it: what is appended survives the end of the process, not a power cut.
 import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { load } from './peer.mjs';
 
 const Corestore = load('corestore');
 const KIB = 1024;
-const scratch = mkdtempSync(join(process.argv[2], 'js-'));
+const scratch = mkdtempSync(join(process.argv[2] ?? tmpdir(), 'bench-core-'));
 
 const tell = (what, unit, value) => process.stdout.write(`${JSON.stringify({ what, [unit]: Number(value.toFixed(1)) })}\n`);
 const seconds = (start) => (performance.now() - start) / 1000;

@@ -1,5 +1,5 @@
 //! Measures the log: a line of JSON for each measure, with the names that `tests/interop/bench-core.mjs` has for the JavaScript
-//! peer. `bench_log FOLDER [BLOCKS]` works in a new folder within `FOLDER`; `BLOCKS` is the length of the long core.
+//! peer. `bench_log [FOLDER [BLOCKS]]` works in a new folder within `FOLDER`; `BLOCKS` is the length of the long core.
 //!
 //! What ends in `-power-cut` flushes the disk before each append returns. The rest is with the kernel when the append returns, which is all
 //! that the JavaScript peer does: compare that with it.
@@ -19,9 +19,7 @@ const LONG_CORE: u64 = 10_000_000;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let folder = arguments
-        .next()
-        .context("which folder? bench_log FOLDER [BLOCKS]")?;
+    let folder = arguments.next().map_or_else(std::env::temp_dir, Into::into);
     let length = arguments.next().map_or(Ok(LONG_CORE), |text| text.parse())?;
     let scratch = tempfile::tempdir_in(folder)?;
     appends(scratch.path(), Durability::ProcessCrash, "")?;

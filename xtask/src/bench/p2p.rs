@@ -63,7 +63,7 @@ const MEASURES: &[Measure] = &[
         Budget::TimesPeer(3.0),
     ),
     measure_of(
-        "append-1k-single-flushed",
+        "append-1k-single-power-cut",
         "append 1 KiB, one by one, each flushed to the disk",
         Budget::None,
     ),
