@@ -1,9 +1,10 @@
 //! Proving to others what is stored, and storing what others prove.
 
 use super::{Core, CoreError};
+use crate::crypto;
 use crate::manifest::{Manifest, Verifier, WrongManifest};
 use crate::merkle::{
-    self, NodeProof, Proof, ProofRequest, ReadError, Reorged, Tree, TreeError, VerifyError, verify_proof,
+    self, Leaf, NodeProof, Proof, ProofRequest, ReadError, Reorged, Tree, TreeError, VerifyError, verify_leaf,
 };
 use crate::store::{Changed, Head, Snapshot, StoreError, Writer};
 
@@ -80,6 +81,7 @@ impl Core {
         &self,
         incoming: &[Incoming<'_>],
     ) -> Result<Vec<Result<Applied, NotApplied>>, CoreError> {
+        let leaves = hash_values(incoming);
         self.store.write(self.number, |writer| {
             let (head, tree) = writer.head()?;
             let mut state = State {
@@ -90,8 +92,8 @@ impl Core {
                 key: self.key,
             };
             let mut out = Vec::with_capacity(incoming.len());
-            for message in incoming {
-                out.push(state.take(writer, message)?);
+            for (message, leaf) in incoming.iter().zip(leaves) {
+                out.push(state.take(writer, message, leaf)?);
             }
             if out.iter().all(Result::is_err) {
                 return Ok(Changed::No(out));
@@ -143,6 +145,7 @@ impl State {
         &mut self,
         writer: &mut Writer<'_>,
         message: &Incoming<'_>,
+        leaf: Option<Leaf>,
     ) -> Result<Result<Applied, NotApplied>, CoreError> {
         let (verifier, is_new) = match (&self.verifier, message.manifest) {
             (Some(known), _) => (known.clone(), false),
@@ -154,7 +157,7 @@ impl State {
                 Err(wrong) => return Ok(Err(wrong.into())),
             },
         };
-        let verified = match verify_proof(&self.tree, &verifier, message.proof, message.value, writer) {
+        let verified = match verify_leaf(&self.tree, &verifier, message.proof, leaf, writer) {
             Ok(verified) => verified,
             Err(VerifyError::Read(error)) => return Err(ours(error)),
             Err(error) => return Ok(Err(error.into())),
@@ -181,6 +184,17 @@ impl State {
         });
         Ok(Ok(Applied { block, length }))
     }
+}
+
+/// The hashes of all blocks, computed side by side.
+fn hash_values(incoming: &[Incoming<'_>]) -> Vec<Option<Leaf>> {
+    let values: Vec<&[u8]> = incoming.iter().filter_map(|message| message.value).collect();
+    let mut hashes = crypto::leaf_hashes(&values).into_iter();
+    let leaf = |message: &Incoming<'_>| {
+        let size = message.value?.len() as u64;
+        hashes.next().map(|hash| Leaf { size, hash })
+    };
+    incoming.iter().map(leaf).collect()
 }
 
 /// A failure of the storage under a proof is ours, not the peer's.

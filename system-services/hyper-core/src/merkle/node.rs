@@ -28,14 +28,38 @@ pub struct Node {
     pub hash: Hash,
 }
 
-impl Node {
-    /// The leaf of a block.
-    pub fn leaf(position: Position, block: &[u8]) -> Self {
+/// A block as the tree sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaf {
+    /// Bytes of the block.
+    pub size: u64,
+    /// [`crypto::leaf_hash`] of the block.
+    pub hash: Hash,
+}
+
+impl Leaf {
+    /// Of these bytes.
+    pub fn of(block: &[u8]) -> Self {
         Self {
-            position,
             size: block.len() as u64,
             hash: crypto::leaf_hash(block),
         }
+    }
+
+    /// At its place.
+    pub fn at(self, position: Position) -> Node {
+        Node {
+            position,
+            size: self.size,
+            hash: self.hash,
+        }
+    }
+}
+
+impl Node {
+    /// The leaf of a block.
+    pub fn leaf(position: Position, block: &[u8]) -> Self {
+        Leaf::of(block).at(position)
     }
 
     /// The parent of this node and its sibling, or `None` if they are no siblings.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::verify::{Kept, part_root, stored_or_hint, verify_alone};
-use super::{Node, Proof, ReadError, Tree, TreeNodes, Upgraded, VerifyError};
+use super::{Leaf, Node, Proof, ReadError, Tree, TreeNodes, Upgraded, VerifyError};
 use crate::flat_tree::Position;
 use crate::manifest::Verifier;
 
@@ -115,7 +115,7 @@ impl Reorg {
             });
         }
         let mut kept = Kept::default();
-        let root = part_root(proof, value, &mut kept)?;
+        let root = part_root(proof, value.map(Leaf::of), &mut kept)?;
         match root {
             Some(root) if root.position == differs.position && root.hash == differs.hash => {}
             _ => return Err(VerifyError::WrongHash(differs.position)),

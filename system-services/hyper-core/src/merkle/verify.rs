@@ -6,7 +6,8 @@
 //! when the block arrives. The protocol has no better (the peers let hints replace anything).
 
 use super::{
-    Batch, Node, NodeProof, Proof, ReadError, SeekProof, TooLarge, Tree, TreeError, TreeNodes, UpgradeProof,
+    Batch, Leaf, Node, NodeProof, Proof, ReadError, SeekProof, TooLarge, Tree, TreeError, TreeNodes,
+    UpgradeProof,
 };
 use crate::flat_tree::{self, Position};
 use crate::manifest::{Prologue, SignatureError, Verifier};
@@ -110,13 +111,24 @@ pub fn verify_proof(
     value: Option<&[u8]>,
     nodes: &impl TreeNodes,
 ) -> Result<Verified, VerifyError> {
+    verify_leaf(tree, verifier, proof, value.map(Leaf::of), nodes)
+}
+
+/// As [`verify_proof`], of a block that was hashed before: many blocks are hashed sooner side by side.
+pub(crate) fn verify_leaf(
+    tree: &Tree,
+    verifier: &Verifier,
+    proof: &Proof,
+    leaf: Option<Leaf>,
+    nodes: &impl TreeNodes,
+) -> Result<Verified, VerifyError> {
     if proof.fork != tree.fork() {
         return Err(VerifyError::OtherFork {
             ours: tree.fork(),
             theirs: proof.fork,
         });
     }
-    let checked = verify_from(tree.clone(), verifier, proof, value)?;
+    let checked = verify_from(tree.clone(), verifier, proof, leaf)?;
     if let Some(root) = checked.unconnected {
         let stored = nodes
             .node(root.position)?
@@ -147,7 +159,7 @@ pub fn verify_alone(
     proof: &Proof,
     value: Option<&[u8]>,
 ) -> Result<Verified, VerifyError> {
-    let checked = verify_from(Tree::empty(proof.fork), verifier, proof, value)?;
+    let checked = verify_from(Tree::empty(proof.fork), verifier, proof, value.map(Leaf::of))?;
     match checked.unconnected {
         None => Ok(Verified {
             nodes: checked.nodes,
@@ -170,12 +182,12 @@ fn verify_from(
     tree: Tree,
     verifier: &Verifier,
     proof: &Proof,
-    value: Option<&[u8]>,
+    leaf: Option<Leaf>,
 ) -> Result<Checked, VerifyError> {
     let before = tree.length();
     let mut batch = Batch::new(tree);
     let mut kept = Kept::default();
-    let mut unconnected = part_root(proof, value, &mut kept)?;
+    let mut unconnected = part_root(proof, leaf, &mut kept)?;
     batch.keep(kept.proven);
     let mut signature = None;
     if let Some(upgrade) = &proof.upgrade {
@@ -245,18 +257,18 @@ impl<'a> Queue<'a> {
 /// The node to which the proof's block, hash or seek leads.
 pub(super) fn part_root(
     proof: &Proof,
-    value: Option<&[u8]>,
+    leaf: Option<Leaf>,
     kept: &mut Kept,
 ) -> Result<Option<Node>, VerifyError> {
     let seek = match &proof.seek {
         Some(SeekProof { nodes, .. }) if !nodes.is_empty() => Some(climb(None, nodes, None, kept)?),
         _ => None,
     };
-    match (&proof.node, value) {
+    match (&proof.node, leaf) {
         (None, None) => Ok(seek),
-        (Some(NodeProof::Block { block, nodes }), Some(value)) => {
+        (Some(NodeProof::Block { block, nodes }), Some(leaf)) => {
             let at = Position::of_block(*block).ok_or(VerifyError::NoSuchBlock(*block))?;
-            climb(Some(Node::leaf(at, value)), nodes, seek, kept).map(Some)
+            climb(Some(leaf.at(at)), nodes, seek, kept).map(Some)
         }
         (Some(NodeProof::Hash { position, nodes }), None) => match nodes.first() {
             Some(first) if first.position == *position => climb(None, nodes, seek, kept).map(Some),
