@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use hyper_core::core::{Core, CoreOptions};
 use hyper_core::crypto::KeyPair;
 use hyper_core::store::{Durability, Store, StoreOptions};
