@@ -303,6 +303,7 @@ machines, seconds do not. Times are medians; on a shared virtual machine single 
 - *Updates*: the peer is the real `rauc` (Debian's packages, unpacked and run as they are). Both sides read the same
   images, write to the same file system and flush. Deltas are between two images of ours, for both sides: one line of one
   service changed; ten packages changed as between Debian's point releases.
+- *Hypercore stack*: the peer is the JavaScript stack as locked in tests/interop, on Node.js. Example programs of ours and scripts of the peer do the same work in turn, from process to process over loopback where there are two ends, in a folder of the same disk.
 
 The budget for a build from cold caches (15 minutes) is not measured here: it depends on the network.
 ";
