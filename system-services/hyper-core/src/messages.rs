@@ -104,19 +104,28 @@ impl Message {
 
     /// The message's bytes, without its number.
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_in_pieces().pieces().concat()
+    }
+
+    /// As [`Message::encode`], but the bytes of a block stay where they are.
+    pub fn encode_in_pieces(&self) -> Encoded<'_> {
         let mut out = Vec::new();
+        let mut block: (usize, &[u8]) = (0, &[]);
         match self {
             Message::Sync(m) => m.write(&mut out),
             Message::Request(m) => m.write(&mut out),
             Message::Cancel(m) => m.write(&mut out),
-            Message::Data(m) => m.write(&mut out),
+            Message::Data(m) => {
+                let place = m.write_around(&mut out);
+                block = (place, m.block.as_ref().map_or(&[], |block| &block.value));
+            }
             Message::NoData(m) => m.write(&mut out),
             Message::Want(m) | Message::Unwant(m) => m.write(&mut out),
             Message::Bitfield(m) => m.write(&mut out),
             Message::Range(m) => m.write(&mut out),
             Message::Extension(m) => m.write(&mut out),
         }
-        out
+        Encoded { rest: out, block }
     }
 
     /// Reads a message of the given type. `None`: the type is of a newer protocol and to be ignored, as the peer does.
@@ -135,5 +144,22 @@ impl Message {
             _ => return Ok(None),
         };
         Ok(Some(message))
+    }
+}
+
+/// An encoded message around the bytes of a block.
+#[derive(Debug)]
+pub struct Encoded<'a> {
+    rest: Vec<u8>,
+    /// Where in `rest` the bytes belong.
+    block: (usize, &'a [u8]),
+}
+
+impl Encoded<'_> {
+    /// The message's bytes, in their order.
+    pub fn pieces(&self) -> [&[u8]; 3] {
+        let (place, block) = self.block;
+        let (before, after) = self.rest.split_at(place);
+        [before, block, after]
     }
 }

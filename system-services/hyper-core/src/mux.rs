@@ -171,11 +171,19 @@ impl Mux {
 
     /// Queues a message.
     pub fn send(&mut self, channel: ChannelId, kind: u64, payload: &[u8]) -> Result<(), SendError> {
+        self.send_pieces(channel, kind, &[payload])
+    }
+
+    /// Queues a message whose payload comes in pieces.
+    pub fn send_pieces(&mut self, channel: ChannelId, kind: u64, payload: &[&[u8]]) -> Result<(), SendError> {
         let local = self.table.channel(channel).ok_or(SendError::Closed)?.local;
-        if payload.len() > MAX_PAYLOAD_BYTES {
+        let bytes = payload
+            .iter()
+            .fold(0usize, |bytes, piece| bytes.saturating_add(piece.len()));
+        if bytes > MAX_PAYLOAD_BYTES {
             return Err(SendError::TooLong);
         }
-        self.output.push(local, kind, &[payload]);
+        self.output.push(local, kind, payload);
         Ok(())
     }
 

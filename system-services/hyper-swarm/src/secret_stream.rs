@@ -295,11 +295,10 @@ impl Sender {
         out.reserve(bytes + OVERHEAD_BYTES);
         put_length(bytes + SEALED_BYTES, out);
         let start = out.len();
-        out.push(0);
-        out.extend_from_slice(message);
+        out.resize(start + 1 + bytes, 0);
         let mut mac = [0; MAC_BYTES];
         if let Some((first, body)) = out[start..].split_first_mut() {
-            (*first, mac) = self.cipher.seal(TAG_MESSAGE, body);
+            (*first, mac) = self.cipher.seal(TAG_MESSAGE, message, body);
         }
         out.extend_from_slice(&mac);
         Ok(())

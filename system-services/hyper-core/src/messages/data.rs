@@ -87,8 +87,8 @@ pub struct DataUpgrade {
 }
 
 impl Data {
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.reserve(self.block.as_ref().map_or(0, |block| block.value.len()) + 64);
+    /// Appends all but the bytes of the block, and says where they belong.
+    pub(super) fn write_around(&self, out: &mut Vec<u8>) -> usize {
         let parts = [
             self.block.is_some(),
             self.hash.is_some(),
@@ -99,9 +99,11 @@ impl Data {
         put_uint(out, flags(parts));
         put_uint(out, self.request);
         put_uint(out, self.fork);
+        let mut place = out.len();
         if let Some(block) = &self.block {
             put_uint(out, block.index);
-            put_bytes(out, &block.value);
+            put_uint(out, block.value.len() as u64);
+            place = out.len();
             put_nodes(out, &block.nodes);
         }
         if let Some(hash) = &self.hash {
@@ -122,6 +124,7 @@ impl Data {
         if let Some(EncodedManifest(manifest)) = &self.manifest {
             out.extend_from_slice(manifest);
         }
+        place
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, MalformedMessage> {

@@ -8,8 +8,9 @@ use super::MAX_FRAME_BYTES;
 use super::input::{BATCH, CONTROL};
 use crate::messages::codec::put_uint;
 
-/// A batch of this size is sent although it is corked; the peer's own figure (`MAX_BATCH`).
-const FULL_BATCH_BYTES: usize = 8 << 20;
+/// A batch of this size is sent although it is corked. The peer's own figure is 8 MiB; with less both ends work at the same time, and a
+/// large block has a frame of its own, which needs no growing.
+const FULL_BATCH_BYTES: usize = 64 << 10;
 
 /// The most that a frame adds to a payload: three numbers, a batch's header and its change of channel.
 pub(super) const FRAME_OVERHEAD_BYTES: usize = 64;
@@ -45,6 +46,7 @@ impl Output {
             if full || self.batch.len() + payload_bytes + FRAME_OVERHEAD_BYTES > MAX_FRAME_BYTES {
                 self.end_batch();
             }
+            self.batch.reserve(payload_bytes + FRAME_OVERHEAD_BYTES);
             self.start_entry(channel);
             put_uint(
                 &mut self.batch,

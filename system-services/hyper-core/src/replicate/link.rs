@@ -408,7 +408,9 @@ impl Connection {
 
     fn send(&mut self, channel: ChannelId, message: &Message) {
         // A channel that is closed by now needs nothing.
-        let _ = self.mux.send(channel, message.kind(), &message.encode());
+        let _ = self
+            .mux
+            .send_pieces(channel, message.kind(), &message.encode_in_pieces().pieces());
     }
 
     /// Answers requests, cores in turn, until enough waits to be sent.
