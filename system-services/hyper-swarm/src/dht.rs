@@ -35,4 +35,4 @@ pub use server::{Asker, FirewallRule, ListenError, Server, ServerOptions};
 pub use socket::MAX_DATAGRAM_BYTES;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -33,10 +33,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper_core::crypto::KeyPair;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use self::discovery::Progress;
-use self::driver::{Command, Driver, lock};
+use self::driver::{Command, Driver, Round, lock};
 pub use self::machine::{Action, ConnectionId, Ended, FlushId, Machine};
 use crate::dht::{Dht, PeerConnection};
 
@@ -244,7 +243,7 @@ impl Swarm {
             return Err(SwarmError::NeitherServerNorClient);
         }
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let (joined, progress) = oneshot::channel();
+        let (joined, round) = oneshot::channel();
         self.tell(Command::Join {
             topic,
             session,
@@ -256,7 +255,7 @@ impl Swarm {
             topic,
             session,
             commands: self.commands.downgrade(),
-            progress: progress.await.map_err(|_| SwarmError::Closed)?,
+            first: round.await.map_err(|_| SwarmError::Closed)?,
             left: false,
         })
     }
@@ -298,9 +297,8 @@ impl Swarm {
     /// # Errors
     /// [`SwarmError::Closed`].
     pub async fn flush(&self) -> Result<(), SwarmError> {
-        for (round, mut progress) in self.ask(Command::Progress).await? {
-            // A topic that is left meanwhile is not waited for.
-            let _ = progress.wait_for(|now| now.left || now.round >= round).await;
+        for round in self.ask(Command::Rounds).await? {
+            round.done().await;
         }
         self.ask(Command::Flush).await
     }
@@ -344,7 +342,7 @@ pub struct TopicHandle {
     topic: Topic,
     session: u64,
     commands: mpsc::WeakSender<Command>,
-    progress: watch::Receiver<Progress>,
+    first: Round,
     left: bool,
 }
 
@@ -355,11 +353,9 @@ impl TopicHandle {
         &self.topic
     }
 
-    /// Waits until the topic was looked up, and announced if it was joined as a server.
+    /// Waits until the topic was looked up, and announced if it was joined as a server. Of a swarm that rests nothing is waited for.
     pub async fn announced(&self) {
-        let mut progress = self.progress.clone();
-        // One whose task is gone is left.
-        let _ = progress.wait_for(|now| now.left || now.round > 0).await;
+        self.first.clone().done().await;
     }
 
     /// Leaves the topic, and waits until the announcement is taken back, if nobody else is in it.
@@ -368,17 +364,16 @@ impl TopicHandle {
         let Some(commands) = self.commands.upgrade() else {
             return;
         };
-        let (sender, progress) = oneshot::channel();
+        let (sender, round) = oneshot::channel();
         let leave = Command::Leave {
             topic: self.topic,
             session: self.session,
             left: Some(sender),
         };
         if commands.send(leave).await.is_ok()
-            && let Ok(Some(mut progress)) = progress.await
+            && let Ok(Some(round)) = round.await
         {
-            // A task that is gone has left.
-            let _ = progress.wait_for(|now| now.left).await;
+            round.done().await;
         }
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A first node, and others that began with it.
-pub(super) async fn testnet(size: usize) -> Vec<Dht> {
+pub(crate) async fn testnet(size: usize) -> Vec<Dht> {
     let first = DhtOptions {
         address: Some(SocketAddrV4::new(LOCALHOST, 1)),
         ephemeral: Some(false),
@@ -21,6 +21,12 @@ pub(super) async fn testnet(size: usize) -> Vec<Dht> {
     let first = Dht::bind(first).await.unwrap();
     first.bootstrapped().await;
     let mut nodes = vec![first];
+    grow(&mut nodes, size).await;
+    nodes
+}
+
+/// Lets nodes join until there are so many.
+async fn grow(nodes: &mut Vec<Dht>, size: usize) {
     while nodes.len() < size {
         let options = DhtOptions {
             ephemeral: Some(false),
@@ -31,11 +37,10 @@ pub(super) async fn testnet(size: usize) -> Vec<Dht> {
         node.bootstrapped().await;
         nodes.push(node);
     }
-    nodes
 }
 
 /// A node that nobody names.
-pub(super) async fn guest(nodes: &[Dht]) -> Dht {
+pub(crate) async fn guest(nodes: &[Dht]) -> Dht {
     let guest = Dht::bind(DhtOptions::loopback([nodes[0].local_address()]))
         .await
         .unwrap();
@@ -43,7 +48,7 @@ pub(super) async fn guest(nodes: &[Dht]) -> Dht {
     guest
 }
 
-pub(super) async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
     let time = Duration::from_secs(seconds);
     tokio::time::timeout(time, what).await.expect("takes too long")
 }
@@ -170,6 +175,27 @@ async fn an_announcer_names_its_relays_and_takes_itself_back() {
     assert_eq!(relay.forward(announcer.target()).unwrap().relay, Some(own));
     within(5, announcer.stop()).await;
     assert_eq!(within(5, other.find_peer(&public_key).next()).await, None);
+}
+
+/// Each is stopped at another moment of an announcement with nodes that it did not know before.
+#[tokio::test]
+async fn an_announcer_that_is_stopped_while_it_announces_leaves_nothing_behind() {
+    let mut nodes = within(10, testnet(4)).await;
+    let peer = within(5, guest(&nodes)).await;
+    let mut announcers = Vec::new();
+    for seed in 0..16 {
+        let key_pair = KeyPair::from_seed(&[seed; 32]);
+        announcers.push(within(5, Announcer::start(&peer, key_pair)).await);
+    }
+    let targets: Vec<_> = announcers.iter().map(|announcer| *announcer.target()).collect();
+    within(10, grow(&mut nodes, 30)).await;
+    for (number, announcer) in announcers.into_iter().enumerate() {
+        announcer.refresh();
+        tokio::time::sleep(Duration::from_millis(number as u64)).await;
+        within(5, announcer.stop()).await;
+    }
+    let left = |target: &&_| nodes.iter().any(|node| node.forward(target).is_some());
+    assert_eq!(targets.iter().filter(left).count(), 0);
 }
 
 #[tokio::test]

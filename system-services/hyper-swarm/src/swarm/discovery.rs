@@ -13,31 +13,26 @@ use crate::dht::{AnnounceOptions, Dht};
 const REFRESH: Duration = Duration::from_secs(10 * 60);
 /// At most this is added, so that not all topics are refreshed at once.
 const MAX_JITTER: Duration = Duration::from_secs(2 * 60);
+/// Taking an announcement back may take so long; after that it is left to expire. Nodes that do not answer are given up after
+/// six seconds.
+const TAKING_BACK: Duration = Duration::from_secs(10);
 
 /// What is wanted of a topic's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// What of the topic.
+    /// What of the topic. [`JoinOptions::NOTHING`]: no announcement is to be out.
     pub(super) options: JoinOptions,
-    /// Counts up: refresh at once.
+    /// Counts up whenever this is wanted anew, or something else is.
     pub(super) round: u64,
 }
 
-/// How the task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Progress {
-    /// The last round that has come to its end.
-    pub(super) round: u64,
-    /// The topic is left, and no announcement is out.
-    pub(super) left: bool,
-}
-
-/// The task of one topic.
+/// The task of one topic. One after the other: an announcement is never taken back by a task of the same topic that ends late.
 pub(super) struct Discovery {
     pub(super) dht: Dht,
     pub(super) topic: Topic,
     pub(super) key_pair: KeyPair,
-    pub(super) progress: watch::Sender<Progress>,
+    /// The last round that has come to its end.
+    pub(super) done: watch::Sender<u64>,
     /// Weak: the topics do not keep the swarm alive.
     pub(super) swarm: mpsc::WeakSender<Command>,
     /// Its pauses differ from those of others by this.
@@ -45,43 +40,60 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    /// Until nothing is wanted any more ([`JoinOptions::NOTHING`], or nobody is there to want).
+    /// Until nobody is there to want anything.
     pub(super) async fn run(self, mut wanted: watch::Receiver<Wanted>) {
         let mut announced = false;
         loop {
             let Wanted { options, round } = *wanted.borrow_and_update();
             if announced && !options.server {
-                self.dht.unannounce(self.topic, &self.key_pair).await;
+                self.unannounce().await;
                 announced = false;
             }
-            if options == JoinOptions::NOTHING {
-                break;
-            }
-            let clear = options.server && !announced;
             announced |= options.server;
             // What is wanted may change meanwhile: the round is begun anew then.
-            tokio::select! {
-                () = self.refresh(options, clear) => {
-                    self.progress.send_modify(|progress| progress.round = round);
+            let changed = tokio::select! {
+                () = self.refresh(options) => None,
+                changed = wanted.changed() => Some(changed),
+            };
+            let changed = match changed {
+                Some(changed) => changed,
+                None => {
+                    self.done.send_replace(round);
+                    tokio::select! {
+                        () = self.pause(options) => Ok(()),
+                        changed = wanted.changed() => changed,
+                    }
                 }
-                changed = wanted.changed() => {
-                    if changed.is_err() { break }
-                    continue;
-                }
-            }
-            let jitter = MAX_JITTER / u32::MAX * self.random;
-            tokio::select! {
-                () = tokio::time::sleep(REFRESH + jitter) => {}
-                changed = wanted.changed() => if changed.is_err() { break },
+            };
+            if changed.is_err() {
+                break;
             }
         }
         if announced {
-            self.dht.unannounce(self.topic, &self.key_pair).await;
+            self.unannounce().await;
         }
-        self.progress.send_modify(|progress| progress.left = true);
     }
 
-    async fn refresh(&self, options: JoinOptions, clear: bool) {
+    async fn unannounce(&self) {
+        let taking_back = self.dht.unannounce(self.topic, &self.key_pair);
+        if tokio::time::timeout(TAKING_BACK, taking_back).await.is_err() {
+            tracing::debug!("topic left without taking the announcement back everywhere");
+        }
+    }
+
+    /// Until it is time for another round.
+    async fn pause(&self, options: JoinOptions) {
+        if options == JoinOptions::NOTHING {
+            return std::future::pending().await;
+        }
+        let jitter = MAX_JITTER / u32::MAX * self.random;
+        tokio::time::sleep(REFRESH + jitter).await;
+    }
+
+    async fn refresh(&self, options: JoinOptions) {
+        if options == JoinOptions::NOTHING {
+            return;
+        }
         let mut lookup = self.dht.lookup(self.topic);
         while let Some(reply) = lookup.next().await {
             for peer in reply.peers {
@@ -106,7 +118,6 @@ impl Discovery {
         };
         let announce = AnnounceOptions {
             relay_addresses,
-            clear,
             ..AnnounceOptions::default()
         };
         let announced = self

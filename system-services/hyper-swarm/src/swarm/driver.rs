@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::discovery::{Discovery, Progress, Wanted};
+use super::discovery::{Discovery, Wanted};
 use super::{
     Action, ConnectionId, Ended, FlushId, JoinOptions, Machine, PublicKey, SwarmConnection, SwarmOptions,
     Topic,
@@ -22,13 +22,13 @@ pub(super) enum Command {
         topic: Topic,
         session: u64,
         options: JoinOptions,
-        joined: oneshot::Sender<watch::Receiver<Progress>>,
+        joined: oneshot::Sender<Round>,
     },
     Leave {
         topic: Topic,
         session: u64,
         /// Gets what tells when the topic is left, if nobody else is in it.
-        left: Option<oneshot::Sender<Option<watch::Receiver<Progress>>>>,
+        left: Option<oneshot::Sender<Option<Round>>>,
     },
     Found {
         topic: Topic,
@@ -41,20 +41,57 @@ pub(super) enum Command {
     Ban(PublicKey),
     Refresh,
     Flush(oneshot::Sender<()>),
-    Progress(oneshot::Sender<Vec<(u64, watch::Receiver<Progress>)>>),
+    Rounds(oneshot::Sender<Vec<Round>>),
     Suspend(oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
-/// A topic that was joined.
+/// A round of a topic's task.
+#[derive(Debug, Clone)]
+pub(super) struct Round {
+    number: u64,
+    done: watch::Receiver<u64>,
+}
+
+impl Round {
+    fn is_done(&self) -> bool {
+        *self.done.borrow() >= self.number
+    }
+
+    /// Waits for its end.
+    pub(super) async fn done(mut self) {
+        // With a task that is gone nothing is to be waited for.
+        let _ = self.done.wait_for(|done| *done >= self.number).await;
+    }
+}
+
+/// A topic that was joined, or is being left: then there are no sessions, until the announcement is taken back.
 struct Joined {
     sessions: HashMap<u64, JoinOptions>,
     wanted: watch::Sender<Wanted>,
-    progress: watch::Receiver<Progress>,
+    done: watch::Receiver<u64>,
 }
 
 impl Joined {
+    /// The round under way, or the last one.
+    fn round(&self) -> Round {
+        Round {
+            number: self.wanted.borrow().round,
+            done: self.done.clone(),
+        }
+    }
+
+    /// Has this done from now on.
+    fn want(&self, options: JoinOptions) {
+        self.wanted.send_if_modified(|wanted| {
+            let modified = wanted.options != options;
+            wanted.options = options;
+            wanted.round += u64::from(modified);
+            modified
+        });
+    }
+
     /// What all sessions of the topic want together.
     fn options(&self) -> JoinOptions {
         self.sessions
@@ -107,6 +144,8 @@ fn now() -> Instant {
 enum Happened {
     Told(Command),
     Attempted(ConnectionId, Box<Result<PeerConnection, ConnectError>>),
+    /// An attempt was given up.
+    Aborted,
     Ended(ConnectionId),
     Listens(Option<Server>),
     Came(Box<PeerConnection>),
@@ -157,7 +196,8 @@ impl Driver {
                     self.handles.remove(&id);
                     lock(&self.machine).closed(id, Ended::Usual, now());
                 }
-                Happened::Listens(server) => self.listens(server),
+                Happened::Aborted => {}
+                Happened::Listens(server) => self.listens(server).await,
                 Happened::Came(connection) => self.came(*connection),
                 Happened::Time => lock(&self.machine).handle_timeout(now()),
                 Happened::Over => {
@@ -188,7 +228,11 @@ impl Driver {
         };
         tokio::select! {
             command = self.commands.recv() => command.map_or(Happened::Over, Happened::Told),
-            Some(Ok((id, result))) = self.attempts.join_next() => Happened::Attempted(id, Box::new(result)),
+            // Every outcome is matched: a branch that does not match is not asked again for the others' outcomes.
+            Some(attempt) = self.attempts.join_next() => match attempt {
+                Ok((id, result)) => Happened::Attempted(id, Box::new(result)),
+                Err(_) => Happened::Aborted,
+            },
             Some(Ok(id)) = self.endings.join_next() => Happened::Ended(id),
             Some(Ok(server)) = self.starting.join_next() => Happened::Listens(server),
             connection = accept => Happened::Came(Box::new(connection)),
@@ -205,8 +249,8 @@ impl Driver {
                 options,
                 joined,
             } => {
-                let progress = self.join(topic, session, options);
-                let _ = joined.send(progress);
+                let round = self.join(topic, session, options);
+                let _ = joined.send(round);
             }
             Command::Leave { topic, session, left } => self.leave(topic, session, left),
             Command::Found {
@@ -238,12 +282,9 @@ impl Driver {
                 let flush = lock(&self.machine).flush();
                 self.flushes.insert(flush, done);
             }
-            Command::Progress(ask) => {
-                let all = self.topics.values().map(|joined| {
-                    let round = joined.wanted.borrow().round;
-                    (round, joined.progress.clone())
-                });
-                let _ = ask.send(all.collect());
+            Command::Rounds(ask) => {
+                let joined = self.topics.values().filter(|joined| !joined.sessions.is_empty());
+                let _ = ask.send(joined.map(Joined::round).collect());
             }
             Command::Suspend(done) => {
                 self.suspend().await;
@@ -257,44 +298,31 @@ impl Driver {
         }
     }
 
-    fn join(&mut self, topic: Topic, session: u64, options: JoinOptions) -> watch::Receiver<Progress> {
+    fn join(&mut self, topic: Topic, session: u64, options: JoinOptions) -> Round {
+        self.forget_left();
         lock(&self.machine).join(topic);
         if options.server {
             self.listen();
         }
-        if let Some(joined) = self.topics.get_mut(&topic) {
-            joined.sessions.insert(session, options);
-            let options = joined.options();
-            joined.wanted.send_if_modified(|wanted| {
-                let modified = wanted.options != options;
-                wanted.options = options;
-                wanted.round += u64::from(modified);
-                modified
-            });
-            return joined.progress.clone();
+        let known = self.topics.remove(&topic);
+        let mut joined = known.unwrap_or_else(|| self.discover(topic));
+        joined.sessions.insert(session, options);
+        if !self.suspended {
+            joined.want(joined.options());
         }
-        let started = if self.suspended {
-            JoinOptions::NOTHING
-        } else {
-            options
-        };
-        let (wanted, progress) = self.discover(topic, started);
-        let joined = Joined {
-            sessions: HashMap::from([(session, options)]),
-            wanted,
-            progress: progress.clone(),
-        };
+        let round = joined.round();
         self.topics.insert(topic, joined);
-        progress
+        round
     }
 
-    fn discover(
-        &self,
-        topic: Topic,
-        options: JoinOptions,
-    ) -> (watch::Sender<Wanted>, watch::Receiver<Progress>) {
-        let (wanted, wanted_receiver) = watch::channel(Wanted { options, round: 1 });
-        let (progress, progress_receiver) = watch::channel(Progress::default());
+    /// The task of a topic of which nothing is wanted yet.
+    fn discover(&self, topic: Topic) -> Joined {
+        let wanted = Wanted {
+            options: JoinOptions::NOTHING,
+            round: 1,
+        };
+        let (wanted, wanted_receiver) = watch::channel(wanted);
+        let (done, done_receiver) = watch::channel(0);
         let mut random = [0; 4];
         // Without random bytes the pauses are the shortest.
         let _ = getrandom::fill(&mut random);
@@ -302,38 +330,40 @@ impl Driver {
             dht: self.dht.clone(),
             topic,
             key_pair: self.options.key_pair.clone(),
-            progress,
+            done,
             swarm: self.own.clone(),
             random: u32::from_le_bytes(random),
         };
         tokio::spawn(discovery.run(wanted_receiver));
-        (wanted, progress_receiver)
+        Joined {
+            sessions: HashMap::new(),
+            wanted,
+            done: done_receiver,
+        }
     }
 
-    fn leave(
-        &mut self,
-        topic: Topic,
-        session: u64,
-        left: Option<oneshot::Sender<Option<watch::Receiver<Progress>>>>,
-    ) {
+    fn leave(&mut self, topic: Topic, session: u64, left: Option<oneshot::Sender<Option<Round>>>) {
+        self.forget_left();
         let Some(joined) = self.topics.get_mut(&topic) else {
             return;
         };
         joined.sessions.remove(&session);
-        let options = joined.options();
-        if let Some(left) = left {
-            let progress = joined.sessions.is_empty().then(|| joined.progress.clone());
-            let _ = left.send(progress);
+        if !self.suspended {
+            joined.want(joined.options());
         }
-        joined.wanted.send_if_modified(|wanted| {
-            let modified = wanted.options != options;
-            wanted.options = options;
-            modified
-        });
-        if joined.sessions.is_empty() {
-            self.topics.remove(&topic);
+        let is_left = joined.sessions.is_empty();
+        if let Some(left) = left {
+            let _ = left.send(is_left.then(|| joined.round()));
+        }
+        if is_left {
             lock(&self.machine).leave(&topic);
         }
+    }
+
+    /// Ends the tasks of topics that are left and not announced any more.
+    fn forget_left(&mut self) {
+        self.topics
+            .retain(|_, joined| !joined.sessions.is_empty() || !joined.round().is_done());
     }
 
     fn refresh(&self) {
@@ -355,8 +385,9 @@ impl Driver {
         let firewall = self.options.firewall.clone();
         let options = ServerOptions {
             firewall: Some(Arc::new(move |asker: &Asker<'_>| {
-                lock(&machine).refuses(asker.public_key)
-                    || firewall.as_ref().is_some_and(|rule| rule(asker.public_key))
+                // The program's rule is asked without the lock: it may ask the swarm.
+                let refused = lock(&machine).refuses(asker.public_key);
+                refused || firewall.as_ref().is_some_and(|rule| rule(asker.public_key))
             })),
             relay_through: self.options.relay_through,
             ..ServerOptions::default()
@@ -373,11 +404,16 @@ impl Driver {
         });
     }
 
-    fn listens(&mut self, server: Option<Server>) {
+    async fn listens(&mut self, server: Option<Server>) {
         let relay_addresses = server.as_ref().map(Server::relay_addresses).unwrap_or_default();
         self.listening = server.map_or(Listening::No, Listening::Yes);
         for waiting in self.waiting_for_server.drain(..) {
             let _ = waiting.send(relay_addresses.clone());
+        }
+        if let Listening::Yes(server) = &self.listening
+            && self.suspended
+        {
+            server.suspend().await;
         }
     }
 
@@ -405,7 +441,11 @@ impl Driver {
                     error = &error as &dyn std::error::Error,
                     "no connection to a peer"
                 );
-                lock(&self.machine).closed(id, ended(&error), now());
+                let ended = match self.options.relay_through {
+                    Some(_) => ended(&error),
+                    None => Ended::Usual,
+                };
+                lock(&self.machine).closed(id, ended, now());
             }
         }
     }
@@ -501,22 +541,20 @@ impl Driver {
         }
         lock(&self.machine).suspend(now());
         self.act();
-        self.leave_all().await;
+        self.rest().await;
+        if let Listening::Yes(server) = &self.listening {
+            server.suspend().await;
+        }
         self.dht.suspend();
     }
 
-    /// Takes all announcements back, and remembers what was joined.
-    async fn leave_all(&mut self) {
-        let mut leaving = Vec::new();
+    /// Takes the announcements of all topics back.
+    async fn rest(&self) {
+        self.topics
+            .values()
+            .for_each(|joined| joined.want(JoinOptions::NOTHING));
         for joined in self.topics.values() {
-            joined
-                .wanted
-                .send_modify(|wanted| wanted.options = JoinOptions::NOTHING);
-            leaving.push(joined.progress.clone());
-        }
-        for mut progress in leaving {
-            // A task that is gone has left.
-            let _ = progress.wait_for(|progress| progress.left).await;
+            joined.round().done().await;
         }
     }
 
@@ -525,19 +563,11 @@ impl Driver {
             return;
         }
         self.dht.resume();
-        let topics: Vec<(Topic, JoinOptions)> = self
-            .topics
-            .iter()
-            .map(|(topic, joined)| (*topic, joined.options()))
-            .collect();
-        for (topic, options) in topics {
-            let (wanted, progress) = self.discover(topic, options);
-            if let Some(joined) = self.topics.get_mut(&topic) {
-                (joined.wanted, joined.progress) = (wanted, progress);
-            }
+        for joined in self.topics.values() {
+            joined.want(joined.options());
         }
         match &self.listening {
-            Listening::Yes(server) => server.refresh(),
+            Listening::Yes(server) => server.resume(),
             _ if self.topics.values().any(|joined| joined.options().server) => self.listen(),
             _ => {}
         }
@@ -547,7 +577,10 @@ impl Driver {
     async fn close(&mut self) {
         lock(&self.machine).suspend(now());
         self.act();
-        self.leave_all().await;
+        self.rest().await;
+        while let Some(started) = self.starting.join_next().await {
+            self.listening = started.ok().flatten().map_or(Listening::No, Listening::Yes);
+        }
         if let Listening::Yes(server) = std::mem::replace(&mut self.listening, Listening::No) {
             server.close().await;
         }

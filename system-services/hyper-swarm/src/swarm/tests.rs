@@ -1,5 +1,7 @@
 //! Two swarms agree, and what one of them does is bounded.
 
+mod driver;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 

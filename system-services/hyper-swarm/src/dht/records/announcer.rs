@@ -29,6 +29,10 @@ const PINGS: u32 = 100;
 /// Pause after nobody could be found.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Taking the announcement back takes two requests to each node, each of which is given up after four seconds. After this, the
+/// nodes are left to forget it.
+const TAKING_BACK: Duration = Duration::from_secs(10);
+
 /// A node that passes requests on to the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relay {
@@ -43,8 +47,10 @@ pub struct Relay {
 struct State {
     relays: Vec<Relay>,
     relay_addresses: Vec<SocketAddrV4>,
-    /// Relays of the last announcements, too.
+    /// The nodes that were asked with the last announcements, too.
     recent: Vec<SocketAddrV4>,
+    /// It was tried.
+    is_tried: bool,
 }
 
 /// Announces a peer until it is stopped or dropped. Stopped, it takes the announcement back.
@@ -72,10 +78,12 @@ impl std::fmt::Debug for Work {
     }
 }
 
-/// The relays of the last announcements.
+/// The nodes that may have the announcement.
 #[derive(Debug, Default)]
 struct Cycles {
+    /// Asked the last time, whatever they answered.
     current: HashSet<SocketAddrV4>,
+    /// Asked the time before.
     before: HashSet<SocketAddrV4>,
     closest: Vec<SocketAddrV4>,
 }
@@ -93,9 +101,12 @@ impl Announcer {
             cycles: Mutex::default(),
             is_suspended: watch::Sender::new(false),
         });
-        work.announce().await;
         let task = tokio::spawn(work.clone().run());
-        Self { work, task }
+        let announcer = Self { work, task };
+        let mut state = announcer.work.state.subscribe();
+        // The sender is in `announcer`.
+        let _ = state.wait_for(|state| state.is_tried).await;
+        announcer
     }
 
     /// The hash of the peer's key.
@@ -123,10 +134,16 @@ impl Announcer {
         self.work.again.notify_one();
     }
 
-    /// Takes the announcement back, until [`resume`](Self::resume).
+    /// Takes the announcement back, until [`resume`](Self::resume). An announcement that is under way is broken off. Takes ten
+    /// seconds at most.
     pub async fn suspend(&self) {
         self.work.is_suspended.send_replace(true);
-        self.work.unannounce().await;
+        if tokio::time::timeout(TAKING_BACK, self.work.unannounce())
+            .await
+            .is_err()
+        {
+            tracing::debug!("a node did not take an announcement back in time");
+        }
     }
 
     /// Goes on after [`suspend`](Self::suspend).
@@ -135,10 +152,9 @@ impl Announcer {
         self.refresh();
     }
 
-    /// Ends, and takes the announcement back.
+    /// Ends, and takes the announcement back as [`suspend`](Self::suspend) does.
     pub async fn stop(self) {
-        self.task.abort();
-        self.work.unannounce().await;
+        self.suspend().await;
     }
 }
 
@@ -155,15 +171,20 @@ impl Work {
         loop {
             let seen = { *network.borrow_and_update() };
             tokio::select! {
+                biased;
+                // What is to be taken back is noted; `unannounce` waits for the lock.
+                _ = suspended.wait_for(|suspended| *suspended) => {}
+                () = self.announce() => {}
+            }
+            if suspended.wait_for(|suspended| !suspended).await.is_err() {
+                return;
+            }
+            tokio::select! {
                 () = self.look_after() => {}
                 () = self.again.notified() => {}
                 // Seen from elsewhere: another network.
                 _ = network.wait_for(|now| (now.host, now.firewalled) != (seen.host, seen.firewalled)) => {}
             }
-            if suspended.wait_for(|suspended| !suspended).await.is_err() {
-                return;
-            }
-            self.announce().await;
         }
     }
 
@@ -199,9 +220,11 @@ impl Work {
         };
         let closest = self.dht.find_target(self.target, options).finish().await;
         cycles.closest = closest.iter().map(|reply| reply.from).collect();
-        let relays = self.announce_with(&closest).await;
-        let now = relays.iter().map(|relay| relay.relay_address).collect();
-        cycles.before = std::mem::replace(&mut cycles.current, now);
+        let requests = self.requests(&closest);
+        // Noted before they are asked: also what is broken off is taken back.
+        let asked = requests.iter().map(|request| request.to).collect();
+        cycles.before = std::mem::replace(&mut cycles.current, asked);
+        let relays = self.announce_with(requests, &closest).await;
         let own = self.dht.remote_address();
         let addresses = own
             .into_iter()
@@ -212,13 +235,15 @@ impl Work {
             relays,
             relay_addresses,
             recent,
+            is_tried: true,
         };
         self.state.send_replace(state);
         let gone: Vec<_> = cycles.before.difference(&cycles.current).copied().collect();
         self.unannounce_from(gone).await;
     }
 
-    async fn announce_with(&self, closest: &[Reply]) -> Vec<Relay> {
+    /// One for each of the closest nodes that stores anything.
+    fn requests(&self, closest: &[Reply]) -> Vec<Outgoing> {
         let announcement = bare(self.key_pair.public_key());
         let request = |reply: &Reply| {
             signed(
@@ -229,7 +254,10 @@ impl Work {
                 &self.key_pair,
             )
         };
-        let requests: Vec<Outgoing> = closest.iter().filter_map(request).take(RELAYS).collect();
+        closest.iter().filter_map(request).take(RELAYS).collect()
+    }
+
+    async fn announce_with(&self, requests: Vec<Outgoing>, closest: &[Reply]) -> Vec<Relay> {
         let sees_us = |address| {
             closest
                 .iter()
@@ -256,9 +284,13 @@ impl Work {
 
     async fn unannounce(&self) {
         let mut cycles = self.cycles.lock().await;
-        let relays: Vec<_> = cycles.current.drain().collect();
-        self.state.send_replace(State::default());
-        self.unannounce_from(relays).await;
+        let Cycles { current, before, .. } = std::mem::take(&mut *cycles);
+        self.state.send_replace(State {
+            is_tried: true,
+            ..State::default()
+        });
+        self.unannounce_from(current.union(&before).copied().collect())
+            .await;
     }
 
     async fn unannounce_from(&self, nodes: Vec<SocketAddrV4>) {
