@@ -10,6 +10,7 @@ const folder = process.argv[2];
 
 let core = null;
 let downloads = [];
+const extensions = new Map();
 
 /** The block that both sides know how to make. */
 function block(number, bytes) {
@@ -69,5 +70,14 @@ await obey({
     while (core.length < length || core.fork < fork) await new Promise((resolve) => core.once('append', resolve) && core.once('truncate', resolve));
     return info();
   },
+  extension: ({ name, encoding }) => {
+    const onmessage = (message, peer) => say('heard', { name, from: peer.remotePublicKey.toString('hex'), text: message.toString() });
+    extensions.set(name, core.registerExtension(name, { encoding, onmessage }));
+  },
+  say: ({ name, to, texts }) => {
+    const peer = core.peers.find((peer) => peer.remotePublicKey.toString('hex') === to);
+    for (const text of texts) extensions.get(name).send(Buffer.from(text), peer);
+  },
+  broadcast: ({ name, text }) => { extensions.get(name).broadcast(Buffer.from(text)); },
   info,
 });

@@ -5,6 +5,7 @@
 //! checked and stored on a thread that may block, many in one commit while the next ones come in.
 
 mod check;
+mod extensions;
 mod store;
 mod wait;
 
@@ -16,16 +17,17 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::bitfield::PAGE_BLOCKS;
 use crate::core::{Core, CoreError};
+use crate::crypto::Hash;
 use crate::manifest::Verifier;
 use crate::messages::{Message, RequestSeek};
 use crate::mux::ChannelId;
 use crate::replicate::{Network, Wake};
 use crate::replicator::{
-    Action, Asked, Check, Fault, Outcome, PeerId, Replicator, Standing, Start, WaiterId,
+    Action, Asked, Check, ExtensionId, Fault, Outcome, PeerId, Replicator, Standing, Start, WaiterId,
 };
 use crate::session::{CoreState, SessionError};
 use crate::store::{Head, StoreError};
@@ -41,6 +43,8 @@ pub(crate) struct Live {
     shared: Mutex<Shared>,
     /// Many may add to the core at a time; who takes something away is alone until all have heard of it.
     order: RwLock<()>,
+    /// A message of an extension was sent, or a peer is gone.
+    said: Notify,
 }
 
 struct Shared {
@@ -48,6 +52,8 @@ struct Shared {
     /// The replicator knows which blocks are stored.
     loaded: bool,
     waiters: HashMap<WaiterId, oneshot::Sender<Answer>>,
+    /// Who waits for messages of extensions.
+    extensions: HashMap<ExtensionId, Arc<Notify>>,
     links: HashMap<PeerId, PeerLink>,
     /// A thread checks and stores.
     storing: bool,
@@ -83,12 +89,14 @@ impl Live {
                 replicator,
                 loaded: false,
                 waiters: HashMap::new(),
+                extensions: HashMap::new(),
                 links: HashMap::new(),
                 storing: false,
                 networks: Vec::new(),
                 ticked: Instant::now(),
             }),
             order: RwLock::new(()),
+            said: Notify::new(),
         }))
     }
 
@@ -258,6 +266,7 @@ impl Live {
             // Who has stopped waiting needs no answer.
             let _ = sender.send(answer);
         }
+        extensions::tell_heard(shared);
         for peer in shared.replicator.take_ready() {
             if let Some(link) = shared.links.get(&peer) {
                 let _ = link.wake.send(Wake::Ready(link.channel));
@@ -370,13 +379,18 @@ impl Live {
         lock(&self.shared).links.len()
     }
 
+    pub(crate) fn peer_keys(&self) -> Vec<Hash> {
+        lock(&self.shared).replicator.peer_keys().copied().collect()
+    }
+
     pub(crate) fn add_peer(
         self: &Arc<Self>,
+        key: Hash,
         wake: mpsc::UnboundedSender<Wake>,
         channel: ChannelId,
     ) -> Result<PeerId, StoreError> {
         self.with_blocks(|shared, now| {
-            let peer = shared.replicator.add_peer(now);
+            let peer = shared.replicator.add_peer(key, now);
             let link = PeerLink {
                 wake,
                 channel,
@@ -393,6 +407,7 @@ impl Live {
         shared.links.remove(&peer);
         let again = shared.replicator.remove_peer(peer, Instant::now());
         self.settle(&mut shared, &mut HashMap::new());
+        self.said.notify_waiters();
         again
     }
 

@@ -8,11 +8,13 @@
 //! Its own are the choice of blocks, the number of requests under way, and what becomes of peers that lie, stall or flood.
 //!
 //! What a peer can make us keep: the blocks it says it has ([`bits`], 2 MiB), its unanswered requests ([`MOST_ASKED`]), the ranges it
-//! wants to hear of, and proofs that were asked for and are not stored yet ([`MOST_WORK_BYTES`] and what one connection holds).
+//! wants to hear of, proofs that were asked for and are not stored yet ([`MOST_WORK_BYTES`] and what one connection holds), and messages
+//! for programs that do not read them ([`extensions`], 1 MiB of all peers together).
 
 mod announce;
 mod bits;
 mod choose;
+mod extensions;
 mod finish;
 mod fuzz;
 mod node;
@@ -24,6 +26,8 @@ mod types;
 mod wants;
 mod wishes;
 
+pub(crate) use extensions::{ExtensionId, Said};
+pub use extensions::{MAX_EXTENSION_BYTES, MAX_EXTENSION_NAME_BYTES};
 pub use fuzz::fuzz_replicator;
 pub(crate) use receive::work_bytes;
 pub use types::Fault;
@@ -36,9 +40,11 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use self::bits::Bits;
+use self::extensions::Extensions;
 use self::peer::Peer;
 use self::wishes::Wishes;
 use crate::bitfield::Page;
+use crate::crypto::Hash;
 use crate::merkle::ReorgRequest;
 use crate::messages::{Message, Request};
 use crate::session::CoreState;
@@ -74,6 +80,7 @@ pub(crate) struct Replicator {
     /// Peers for whom there is something to do.
     ready: Vec<PeerId>,
     outcomes: Vec<(WaiterId, Outcome)>,
+    extensions: Extensions,
     sessions: usize,
     /// There is a session, or was one until a moment ago.
     downloading: bool,
@@ -131,6 +138,7 @@ impl Replicator {
             work_bytes: 0,
             ready: Vec::new(),
             outcomes: Vec::new(),
+            extensions: Extensions::default(),
             sessions: 0,
             downloading: false,
             linger_until: None,
@@ -172,9 +180,9 @@ impl Replicator {
     // Peers
 
     /// A channel is open at both ends, and the peer has proved that it knows the key.
-    pub(crate) fn add_peer(&mut self, now: Instant) -> PeerId {
+    pub(crate) fn add_peer(&mut self, key: Hash, now: Instant) -> PeerId {
         let id = PeerId(self.number());
-        self.peers.insert(id, Peer::new(now));
+        self.peers.insert(id, Peer::new(key, now));
         self.had_peers = true;
         self.greet(id);
         id
@@ -200,6 +208,11 @@ impl Replicator {
     /// Peers for whom there is something to do.
     pub(crate) fn take_ready(&mut self) -> Vec<PeerId> {
         std::mem::take(&mut self.ready)
+    }
+
+    /// The keys of the peers.
+    pub(crate) fn peer_keys(&self) -> impl Iterator<Item = &Hash> {
+        self.peers.values().map(|peer| &peer.key)
     }
 
     /// What is to be done for a peer.

@@ -5,10 +5,13 @@
 
 mod download;
 mod error;
+mod extension;
 mod state;
 
+pub use crate::replicator::{MAX_EXTENSION_BYTES, MAX_EXTENSION_NAME_BYTES};
 pub use download::{Download, DownloadRange};
 pub use error::SessionError;
+pub use extension::{Extension, ExtensionError};
 pub use state::{CoreState, GetOptions};
 
 use std::ops::Range;
@@ -234,6 +237,11 @@ impl Session {
     /// Peers with which the core is replicated now.
     pub fn peers(&self) -> usize {
         self.live.peers()
+    }
+
+    /// The public keys of these peers; a key stands as often as there are connections with it.
+    pub fn peer_keys(&self) -> Vec<Hash> {
+        self.live.peer_keys()
     }
 
     /// Says that peers are being looked for, as long as the answer lives.

@@ -411,3 +411,59 @@ async fn ten_peers_of_one_core_of_both_kinds_get_all_of_it() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn messages_of_extensions_go_both_ways_between_us_and_a_javascript_peer() -> Result<()> {
+    let ours = Ours::writer(false)?;
+    ours.append(0..10, 20).await?;
+    let (chat, other) = (ours.session.extension("chat")?, ours.session.extension("other")?);
+    let mut peer = js_reader_of(&ours).await?;
+    // Without an encoding the peer's messages have their length before them.
+    for (name, encoding) in [("chat", json!("binary")), ("other", Value::Null)] {
+        let register = json!({"do": "extension", "name": name, "encoding": encoding});
+        peer.ask(&register).await?;
+    }
+    peer.ask(&json!({"do": "until", "length": 10})).await?;
+    let [theirs] = ours.session.peer_keys()[..] else {
+        anyhow::bail!("not one peer");
+    };
+    // Ours: names that change, stay, and that nobody there knows.
+    let nobody = ours.session.extension("nobody")?;
+    chat.send(&theirs, b"one").await?;
+    nobody.send(&theirs, b"lost").await?;
+    nobody.send(&theirs, b"lost too").await?;
+    chat.send(&theirs, b"two").await?;
+    chat.send(&theirs, "dr\u{e4}i".as_bytes()).await?;
+    ensure!(other.broadcast(b"\x04four")? == 1);
+    for (name, text) in [
+        ("chat", "one"),
+        ("chat", "two"),
+        ("chat", "dr\u{e4}i"),
+        ("other", "four"),
+    ] {
+        let heard = peer.event("heard").await?;
+        ensure!(heard["name"] == name && heard["text"] == text, "{heard}");
+    }
+    // Theirs.
+    peer.ask(&json!({"do": "extension", "name": "unknown"})).await?;
+    let us = noise::KeyPair::from_seed(&[8; 32]);
+    let us: String = us.public_key().iter().map(|byte| format!("{byte:02x}")).collect();
+    for (name, texts) in [
+        ("unknown", json!(["lost"])),
+        ("chat", json!(["one", "two", "x".repeat(100_000)])),
+    ] {
+        peer.ask(&json!({"do": "say", "name": name, "to": us, "texts": texts}))
+            .await?;
+    }
+    for name in ["unknown", "other", "chat"] {
+        peer.ask(&json!({"do": "broadcast", "name": name, "text": "to all"}))
+            .await?;
+    }
+    let last = "x".repeat(100_000);
+    for text in ["one", "two", &last, "to all"] {
+        let heard = within("a message", chat.recv()).await?;
+        ensure!(heard == (theirs, text.as_bytes().to_vec()), "{heard:?}");
+    }
+    ensure!(within("a message", other.recv()).await?.1 == b"\x06to all");
+    Ok(())
+}

@@ -329,7 +329,7 @@ impl Connection {
         if !bool::from(open.capability.ct_eq(&expected)) {
             return Err(entry.fault(Fault::Capability));
         }
-        let added = entry.live.add_peer(self.wake.clone(), channel);
+        let added = entry.live.add_peer(self.remote_key, self.wake.clone(), channel);
         let peer = added.map_err(|source| store_fault(&entry.live, source))?;
         entry.peer = Some(peer);
         if entry.awaited.take().is_some() {
@@ -362,11 +362,20 @@ impl Connection {
         if gives && entry.live.waits_for_room(peer) {
             self.waits = true;
         }
-        if asks && !entry.hungry {
+        if asks {
+            self.is_hungry(channel);
+        }
+        Ok(())
+    }
+
+    /// There is something to be sent as fast as the peer takes it.
+    fn is_hungry(&mut self, channel: ChannelId) {
+        if let Some(entry) = self.channels.get_mut(&channel)
+            && !entry.hungry
+        {
             entry.hungry = true;
             self.hungry.push_back(channel);
         }
-        Ok(())
     }
 
     /// Does what the replicator of a channel's core says.
@@ -392,6 +401,7 @@ impl Connection {
                     let can = can_upgrade(snapshot_of(&live, &mut snapshot)?, check);
                     live.checked(peer, check, can);
                 }
+                Action::Say => self.is_hungry(channel),
                 Action::Close => {
                     self.mux.close(channel);
                     self.closed(channel);
@@ -413,7 +423,7 @@ impl Connection {
             .send_pieces(channel, message.kind(), &message.encode_in_pieces().pieces());
     }
 
-    /// Answers requests, cores in turn, until enough waits to be sent.
+    /// Answers requests and sends messages of extensions, cores in turn, until enough waits to be sent.
     fn answer_some(&mut self) -> Result<(), LinkFault> {
         if self.hungry.is_empty() || self.mux.queued_bytes() >= FULL_OUTPUT_BYTES {
             return Ok(());
@@ -442,6 +452,12 @@ impl Connection {
         let live = Arc::clone(&entry.live);
         let mut snapshot = None;
         let enough = self.mux.queued_bytes() + TURN_BYTES;
+        while let Some(message) = live.next_said(peer) {
+            self.send(channel, &message);
+            if self.mux.queued_bytes() >= enough {
+                return Ok(true);
+            }
+        }
         loop {
             let (asked, more) = live.next_asked(peer);
             match asked {

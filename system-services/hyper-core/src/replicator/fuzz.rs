@@ -1,18 +1,21 @@
 //! What a hostile peer can do.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::extensions::MOST_WAITING_BYTES;
 use super::node::Node;
-use super::{MOST_ASKED, MOST_WORK_BYTES, Message, PeerId, Request};
+use super::{ExtensionId, MAX_EXTENSION_BYTES, MOST_ASKED, MOST_WORK_BYTES, Message, PeerId, Request};
 use crate::core::{Core, CoreOptions};
 use crate::crypto::KeyPair;
-use crate::messages::{Bitfield, Priority, Range, RequestNode, RequestSeek, Sync};
+use crate::messages::{Bitfield, Extension, Priority, Range, RequestNode, RequestSeek, Sync};
 use crate::replicate::answer::answer;
 use crate::store::Store;
 
 /// Blocks of the honest core.
 const BLOCKS: u64 = 40;
+/// What the reader's program listens to.
+const EXTENSION: &str = "chat";
 /// Requests of ours that may be answered.
 const MOST_OPEN: usize = 64;
 
@@ -77,6 +80,7 @@ struct Hostile {
     reader: Node,
     peers: Vec<PeerId>,
     open: Vec<(PeerId, Request)>,
+    extension: ExtensionId,
     now: Instant,
 }
 
@@ -90,12 +94,14 @@ impl Hostile {
         let now = Instant::now();
         reader.replicator.session_began();
         reader.replicator.want_range(0, None, false, now);
-        let peers = vec![reader.replicator.add_peer(now)];
+        let extension = reader.replicator.register_extension(EXTENSION)?;
+        let peers = vec![reader.replicator.add_peer([0; 32], now)];
         Some(Self {
             writer,
             reader,
             peers,
             open: Vec::new(),
+            extension,
             now,
         })
     }
@@ -107,8 +113,7 @@ impl Hostile {
             .get(usize::from(kind / 16) % self.peers.len().max(1))
             .copied()
         else {
-            self.peers.push(self.reader.replicator.add_peer(self.now));
-            return;
+            return self.join(kind);
         };
         match kind % 16 {
             0 => {
@@ -139,11 +144,48 @@ impl Hostile {
             10 => self.wish(choices),
             11 => self.receive(peer, request(choices)),
             12 => drop(self.reader.answer(peer)),
-            13 if self.peers.len() < 4 => self.peers.push(self.reader.replicator.add_peer(self.now)),
+            13 if self.peers.len() < 4 => self.join(kind / 32),
             14 => self.leave(peer),
+            15 => self.talk(peer, choices),
             _ => {}
         }
         self.act();
+    }
+
+    /// Some peers have the same key.
+    fn join(&mut self, key: u8) {
+        let peer = self.reader.replicator.add_peer([key; 32], self.now);
+        self.peers.push(peer);
+    }
+
+    /// Messages of programs, short and long, to and from peers, and read now and then.
+    fn talk(&mut self, peer: PeerId, choices: &mut Choices<'_>) {
+        let (what, len) = (choices.byte(), choices.number());
+        let name = match what % 8 {
+            0 | 1 => EXTENSION.to_owned(),
+            2 | 3 => String::new(),
+            4 => "other".into(),
+            _ => "x".repeat(2 * usize::from(what)),
+        };
+        let len = usize::try_from(len << 12)
+            .unwrap_or(0)
+            .min(MAX_EXTENSION_BYTES + 1);
+        match what / 64 {
+            0 => drop(self.reader.replicator.next_heard(self.extension)),
+            1 => {
+                let message: Arc<[u8]> = vec![0; len].into();
+                self.reader
+                    .replicator
+                    .say(&[what; 32], &name.as_str().into(), &message);
+                self.reader.replicator.say_to_all(&name.into(), &message);
+            }
+            _ => {
+                let message = vec![0; len];
+                self.receive(peer, Message::Extension(Extension { name, message }));
+            }
+        }
+        let heard = self.reader.replicator.take_heard();
+        assert!(heard.iter().all(|id| *id == self.extension));
     }
 
     fn receive(&mut self, peer: PeerId, message: Message) {
@@ -220,6 +262,7 @@ impl Hostile {
 
     fn check(&self) {
         let replicator = &self.reader.replicator;
+        assert!(replicator.most_waiting() <= MOST_WAITING_BYTES);
         assert!(replicator.work_bytes <= MOST_WORK_BYTES + (1 << 20));
         for peer in replicator.peers.values() {
             assert!(peer.asked.len() <= MOST_ASKED);

@@ -38,6 +38,7 @@ impl Node {
                     with_missing_levels(&self.core().snapshot()?, &mut request)?;
                     messages.push(Message::Request(request));
                 }
+                Action::Say => messages.extend(std::iter::from_fn(|| self.replicator.next_said(peer))),
                 Action::Check(check) => {
                     let can = can_upgrade(&self.core().snapshot()?, check);
                     self.replicator.checked(peer, check, can);

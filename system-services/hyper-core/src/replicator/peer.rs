@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::bits::Bits;
+use super::extensions::Talk;
 use super::types::{Action, Asked};
 use super::wants::{LocalWants, RemoteWants};
+use crate::crypto::Hash;
 use crate::messages::Sync;
 
 /// Runs and pages that are remembered of a peer's blocks: 2 MiB at most.
@@ -31,6 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 const MOST_UNANSWERED: u32 = 32;
 
 pub(super) struct Peer {
+    /// The public key that the connection is with.
+    pub(super) key: Hash,
     /// Its last `Sync`.
     pub(super) sync: Option<Sync>,
     /// Our length as it knows it.
@@ -63,6 +67,7 @@ pub(super) struct Peer {
     /// Requests of it that cannot be answered.
     pub(super) invalid: u32,
     pub(super) asked: VecDeque<Asked>,
+    pub(super) talk: Talk,
     pub(super) actions: VecDeque<Action>,
     /// It is on the list of those for whom there is something to do.
     pub(super) ready: bool,
@@ -71,8 +76,9 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(key: Hash, now: Instant) -> Self {
         Self {
+            key,
             sync: None,
             acked: 0,
             can_upgrade: true,
@@ -93,6 +99,7 @@ impl Peer {
             paused_until: None,
             invalid: 0,
             asked: VecDeque::new(),
+            talk: Talk::default(),
             actions: VecDeque::new(),
             ready: false,
             cursor: 0,

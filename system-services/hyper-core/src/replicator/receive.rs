@@ -43,8 +43,10 @@ impl Replicator {
                 self.on_range(id, range, now);
                 Ok(())
             }
-            // Of applications; sessions have no extensions.
-            Message::Extension(_) => Ok(()),
+            Message::Extension(extension) => {
+                self.on_extension(id, extension);
+                Ok(())
+            }
         }
     }
 

@@ -86,7 +86,7 @@ impl Sim {
             return;
         }
         for (from, to) in [(a, b), (b, a)] {
-            let peer = self.nodes[from].replicator.add_peer(self.now);
+            let peer = self.nodes[from].replicator.add_peer([to as u8; 32], self.now);
             self.peers.insert((from, to), peer);
             self.wires.insert((from, to), VecDeque::new());
         }

@@ -36,6 +36,8 @@ pub(crate) enum Action {
     Ask(Request),
     /// Look whether all roots of the tree of `remote_length` blocks are stored, and say it with `Replicator::checked`.
     Check(Check),
+    /// There are messages of extensions for it: see `Replicator::next_said`.
+    Say,
     /// Neither end wants anything: close the channel.
     Close,
     /// End the connection.

@@ -305,6 +305,15 @@ fn replicator() -> Result<()> {
     ]
     .concat();
     seed("replicator", "valid-wishes", wishes)?;
+    let talk = [
+        15_u8, 128, 40, 15, 130, 47, 15, 192, 47, 15, 64, 47, 15, 133, 3, 15, 130, 9, 31, 200, 47, 15, 0, 0,
+    ]
+    .repeat(12);
+    seed(
+        "replicator",
+        "valid-talk",
+        [&begin[..], &[13], &talk, &[5, 0, 8, 15]].concat(),
+    )?;
     seed(
         "replicator",
         "floods",
