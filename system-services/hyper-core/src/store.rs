@@ -47,7 +47,7 @@ use self::memory::Memory;
 use self::snapshot::Stored;
 
 /// The format of the index, the log and the block files.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 /// What a change survives once its call returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

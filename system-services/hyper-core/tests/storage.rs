@@ -339,6 +339,8 @@ fn damage_is_named_and_the_rest_is_whole() {
         let mut chunk = chunks.get((8, 0)).unwrap().unwrap().value().to_vec();
         // The second node: the first has one byte of size and 32 of hash, after four bytes that say which there are.
         chunk[4 + 33 + 1] ^= 1;
+        // And the leaf of block 4, behind seven nodes, of which one has three bytes of size.
+        chunk[4 + 7 * 33 + 2 + 1] ^= 1;
         chunks.insert((8, 0), &chunk[..]).unwrap();
         let mut manifests = txn.open_table(MANIFESTS).unwrap();
         manifests.insert(6, &b"rot"[..]).unwrap();
@@ -375,7 +377,9 @@ fn damage_is_named_and_the_rest_is_whole() {
     let bad_node = |index| DamagedPart::Node(Position::new(index).unwrap());
     assert_eq!(audit(1), [DamagedPart::Block(2), DamagedPart::MissingBlock(4)]);
     assert_eq!(audit(2), [page]);
-    assert_eq!(audit(8), [bad_node(1), bad_node(3)]);
+    let (leaf, parent) = (DamagedPart::Block(4), bad_node(9));
+    assert_eq!(audit(8), [bad_node(1), bad_node(3), leaf, parent]);
+    assert_eq!(core(8).get(4).unwrap(), whole(8, 4));
     assert_eq!(core(8).append(&["on"]).unwrap().length, 7);
     // What can be fetched again is mended by clearing it.
     core(1).clear(2..5).unwrap();
@@ -433,10 +437,10 @@ fn a_store_of_a_newer_format_is_not_touched() {
     drop(disk.open().unwrap());
     let database = disk.index();
     let txn = database.begin_write().unwrap();
-    txn.open_table(META).unwrap().insert("format", 3).unwrap();
+    txn.open_table(META).unwrap().insert("format", 4).unwrap();
     txn.commit().unwrap();
     drop(database);
-    assert!(matches!(disk.open(), Err(StoreError::Format(3))));
+    assert!(matches!(disk.open(), Err(StoreError::Format(4))));
 }
 
 #[test]

@@ -30,18 +30,25 @@ impl Snapshot {
         Ok(damaged)
     }
 
-    /// What is wrong with a block: its bytes, or the mark that says whether it is there.
+    /// What is wrong with a block: its bytes, its leaf, or the mark that says whether it is there.
     fn audit_block(&self, block: u64) -> Result<Option<DamagedPart>, StoreError> {
-        let both = self
-            .get(block)
-            .and_then(|value| Ok((value.is_some(), self.has(block)?)));
-        match both {
-            Ok((stored, marked)) => Ok((stored != marked).then_some(DamagedPart::Bitfield {
-                page: block / PAGE_BLOCKS,
-            })),
+        match self.compare_block(block) {
             Err(StoreError::Damaged { part, .. }) => Ok(Some(part)),
-            Err(error) => Err(error),
+            compared => compared,
         }
+    }
+
+    fn compare_block(&self, block: u64) -> Result<Option<DamagedPart>, StoreError> {
+        let value = self.get(block)?;
+        if value.is_some() != self.has(block)? {
+            let page = block / PAGE_BLOCKS;
+            return Ok(Some(DamagedPart::Bitfield { page }));
+        }
+        let Some((value, at)) = value.zip(Position::of_block(block)) else {
+            return Ok(None);
+        };
+        let leaf = self.node(at).map_err(read_failed)?;
+        Ok((leaf != Some(Node::leaf(at, &value))).then_some(DamagedPart::Block(block)))
     }
 
     /// Whether a node is the hash of its children, as far as all three are stored.

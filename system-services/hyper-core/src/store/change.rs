@@ -6,7 +6,7 @@
 use std::io::Result;
 use std::sync::Arc;
 
-use super::chunk::{Extent, Place};
+use super::chunk::{Extent, Place, StoredBlock, checksum};
 use super::op::{Op, put_extent, read_extent};
 use super::reclaim::SEALED;
 use super::segments::Segments;
@@ -14,6 +14,9 @@ use crate::messages::codec::{Reader, put_uint};
 
 /// The most bytes of blocks that a record of the log holds. A second file to flush costs more than writing so much twice.
 const MOST_IN_LOG: usize = 256 * 1024;
+
+/// A block of so many bytes is not gathered with others, when bytes go into the block file alone anyway.
+const LARGE_BYTES: usize = 32 * 1024;
 
 /// What a change did. It counts once its record is in the log.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Change {
     }
 
     /// Takes the bytes of a block, and says where they will lie.
-    pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> Result<Extent> {
+    pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> Result<StoredBlock> {
         let length = bytes.len() as u64;
         if self.tail.offset > 0 && self.tail.offset + length > self.segments.file_bytes {
             self.write_waiting()?;
@@ -81,14 +84,17 @@ impl Change {
         if self.waiting.len() + bytes.len() > MOST_IN_LOG {
             self.write_waiting()?;
         }
-        if bytes.len() > MOST_IN_LOG {
-            self.write(extent, bytes)?;
+        let checksum = checksum(bytes);
+        let outside = bytes.len() > MOST_IN_LOG || (!self.written.is_empty() && bytes.len() >= LARGE_BYTES);
+        if outside {
+            self.write_waiting()?;
+            self.write(extent, bytes, checksum)?;
             self.waiting_at.offset += length;
         } else {
             self.waiting.extend_from_slice(bytes);
         }
         self.tail.offset += length;
-        Ok(extent)
+        Ok(StoredBlock { extent, checksum })
     }
 
     /// Goes on in another block file; what could still come in the last one is taken for removed, so that it can go as a whole.
@@ -116,7 +122,7 @@ impl Change {
             bytes: bytes.len() as u64,
         };
         if extent.bytes > 0 {
-            self.write(extent, &bytes)?;
+            self.write(extent, &bytes, checksum(&bytes))?;
         }
         self.waiting_at.offset += extent.bytes;
         self.waiting = bytes;
@@ -124,9 +130,9 @@ impl Change {
         Ok(())
     }
 
-    fn write(&mut self, extent: Extent, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, extent: Extent, bytes: &[u8], checksum: u32) -> Result<()> {
         self.segments.write(extent.at, bytes)?;
-        self.written.push((extent, crc32fast::hash(bytes)));
+        self.written.push((extent, checksum));
         Ok(())
     }
 
@@ -172,7 +178,7 @@ impl Change {
 /// A record of the log, read again.
 #[derive(Debug)]
 pub(super) struct Record<'a> {
-    direct: Vec<(Extent, [u8; 4])>,
+    direct: Vec<(Extent, u32)>,
     inside: Extent,
     bytes: &'a [u8],
     pub(super) steps: Reader<'a>,
@@ -184,7 +190,8 @@ impl<'a> Record<'a> {
         let mut reader = Reader::new("record", record);
         let entry = |reader: &mut Reader<'a>| {
             let extent = read_extent(reader)?;
-            Some((extent, reader.array("checksum").ok()?))
+            let checksum = u32::from_le_bytes(reader.array("checksum").ok()?);
+            Some((extent, checksum))
         };
         let count = reader.uint("files").ok()?;
         let direct = (0..count).map(|_| entry(&mut reader)).collect::<Option<_>>()?;
@@ -201,9 +208,9 @@ impl<'a> Record<'a> {
 
     /// Whether the bytes that went into block files alone are there as they were written.
     pub(super) fn is_whole(&self, segments: &Segments) -> Result<bool> {
-        for (extent, checksum) in &self.direct {
+        for (extent, expected) in &self.direct {
             match segments.read(extent) {
-                Ok(bytes) if crc32fast::hash(&bytes).to_le_bytes() == *checksum => {}
+                Ok(bytes) if checksum(&bytes) == *expected => {}
                 Ok(_) => return Ok(false),
                 Err(error) if is_gone(&error) => return Ok(false),
                 Err(error) => return Err(error),

@@ -119,7 +119,7 @@ pub enum DamagedPart {
     },
     /// A tree node that is not the hash of its children, or one of them that is not what was hashed.
     Node(Position),
-    /// A block whose hash is not that of its leaf, or that has no leaf.
+    /// A block whose bytes are not those that were stored; in an audit also one whose hash is not that of its leaf, or that has none.
     Block(u64),
     /// A block that is marked as stored but is not there.
     MissingBlock(u64),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::chunk::{Extent, Place};
+use super::chunk::{Extent, Place, StoredBlock};
 use crate::crypto::Hash;
 use crate::flat_tree::Position;
 use crate::merkle::Node;
@@ -22,7 +22,7 @@ pub(super) enum Op<'a> {
     /// A tree node is stored.
     Node(Node),
     /// A block is stored; its bytes are elsewhere in the record, or in a block file.
-    Block { block: u64, extent: Extent },
+    Block { block: u64, stored: StoredBlock },
     /// Blocks are forgotten.
     Dropped(Range<u64>),
     /// The tree nodes over blocks from this one on are forgotten.
@@ -64,9 +64,10 @@ impl<'a> Op<'a> {
                 uints(4, &[node.position.index(), node.size]);
                 out.extend_from_slice(&node.hash);
             }
-            Self::Block { block, extent } => {
+            Self::Block { block, stored } => {
                 uints(5, &[*block]);
-                put_extent(out, extent);
+                put_extent(out, &stored.extent);
+                out.extend_from_slice(&stored.checksum.to_le_bytes());
             }
             Self::Dropped(blocks) => uints(6, &[blocks.start, blocks.end]),
             Self::Truncated(length) => uints(7, &[*length]),
@@ -108,7 +109,10 @@ impl<'a> Op<'a> {
             }),
             5 => Self::Block {
                 block: reader.uint("block").ok()?,
-                extent: read_extent(reader)?,
+                stored: StoredBlock {
+                    extent: read_extent(reader)?,
+                    checksum: u32::from_le_bytes(reader.array("checksum").ok()?),
+                },
             },
             6 => Self::Dropped(read_range(reader)?),
             7 => Self::Truncated(reader.uint("length").ok()?),
@@ -184,7 +188,10 @@ mod tests {
                 size,
                 hash
             })),
-            (n(), extent).prop_map(|(block, extent)| Op::Block { block, extent }),
+            (n(), extent, any::<u32>()).prop_map(|(block, extent, checksum)| Op::Block {
+                block,
+                stored: StoredBlock { extent, checksum }
+            }),
             (n(), n()).prop_map(|(start, end)| Op::Dropped(start..end)),
             n().prop_map(Op::Truncated),
             (n(), n(), any::<bool>()).prop_map(|(start, end, stored)| Op::Marked {

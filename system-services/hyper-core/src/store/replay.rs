@@ -59,7 +59,7 @@ fn core_steps<'a>(
     while let Some(step) = read(steps, offset)? {
         match step {
             Op::Node(node) => writer.put_nodes([node])?,
-            Op::Block { block, extent } => writer.put_block_again(block, extent)?,
+            Op::Block { block, stored } => writer.put_block_again(block, stored)?,
             Op::Dropped(blocks) => writer.drop_blocks(blocks)?,
             Op::Truncated(length) => writer.remove_nodes_over(length)?,
             Op::Marked { blocks, stored } => writer.mark(blocks, stored)?,

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use redb::ReadOnlyTable;
 
 use super::change::is_gone;
-use super::chunk::CHUNK_BLOCKS;
+use super::chunk::{StoredBlock, checksum};
 use super::engine::{Engine, View};
 use super::error::failed;
-use super::tables::{BITFIELDS, CHUNKS, HEADS, Key, StoredNodes, chunk, load_head, next_missing, page};
+use super::tables::{
+    BITFIELDS, CHUNKS, HEADS, Key, StoredNodes, load_head, next_missing, page, stored_block,
+};
 use super::{DamagedPart, Head, StoreError};
 use crate::bitfield::{PAGE_BLOCKS, Page};
 use crate::flat_tree::{MAX_BLOCKS, Position};
@@ -58,20 +60,18 @@ impl Stored {
             core: self.core,
             part,
         };
-        let Some(at) = Position::of_block(block) else {
-            return Ok(None);
-        };
-        let chunk = chunk(&self.chunks, self.core, block / CHUNK_BLOCKS)?;
-        let Some((extent, chunk)) = chunk.and_then(|chunk| Some((chunk.block(block)?, chunk))) else {
+        let Some(StoredBlock {
+            extent,
+            checksum: expected,
+        }) = stored_block(&self.chunks, self.core, block)?
+        else {
             return match self.has(block)? {
                 true => Err(damaged(DamagedPart::MissingBlock(block))),
                 false => Ok(None),
             };
         };
-        let leaf = chunk.node(at).filter(|leaf| leaf.size == extent.bytes);
-        let leaf = leaf.ok_or(damaged(DamagedPart::Block(block)))?;
         match self.engine.segments.read(&extent) {
-            Ok(value) if Node::leaf(at, &value) == leaf => Ok(Some(value)),
+            Ok(value) if checksum(&value) == expected => Ok(Some(value)),
             Ok(_) => Err(damaged(DamagedPart::Block(block))),
             Err(error) if is_gone(&error) => Err(damaged(DamagedPart::Block(block))),
             Err(error) => Err(failed("read a block")(error)),
@@ -112,7 +112,7 @@ impl Snapshot {
         self.stored.has(block)
     }
 
-    /// A block, checked against its leaf in the tree; `None` if it is not stored.
+    /// A block, whose bytes are those that were stored; `None` if it is not stored. [`Snapshot::audit`] compares them with the tree too.
     pub fn get(&self, block: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.stored.get(block)
     }

@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-use super::chunk::{CHUNK_BLOCKS, Chunk, chunk_of};
+use super::chunk::{CHUNK_BLOCKS, Chunk, StoredBlock, chunk_of};
 use super::error::failed;
 use super::head::StoredHead;
 use super::{DamagedPart, FORMAT, Head, StoreError, reclaim};
@@ -56,6 +56,21 @@ pub(super) fn chunk(
     stored
         .map(|bytes| decode_chunk(core, number, bytes.value()))
         .transpose()
+}
+
+/// Where a block of a core lies; `None` if it is not stored.
+pub(super) fn stored_block(
+    table: &impl ReadableTable<Key, &'static [u8]>,
+    core: u64,
+    block: u64,
+) -> Result<Option<StoredBlock>, StoreError> {
+    let number = block / CHUNK_BLOCKS;
+    let chunk = table
+        .get((core, number))
+        .map_err(failed("read where a block lies"))?;
+    let found =
+        chunk.map(|bytes| Chunk::decode_block(bytes.value(), block).ok_or(damaged_chunk(core, number)));
+    Ok(found.transpose()?.flatten())
 }
 
 pub(super) fn decode_chunk(core: u64, number: u64, bytes: &[u8]) -> Result<Chunk, StoreError> {

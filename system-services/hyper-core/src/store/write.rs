@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use zeroize::Zeroizing;
 
 use super::change::Change;
-use super::chunk::{CHUNK_BLOCKS, Chunk, Extent, chunk_of};
+use super::chunk::{CHUNK_BLOCKS, Chunk, Extent, StoredBlock, chunk_of};
 use super::error::failed;
 use super::op::Op;
 use super::tables::{
@@ -118,19 +118,19 @@ impl<'a> Writer<'a> {
 
     /// Stores the bytes of a block; [`Writer::mark`] says afterwards that it is there.
     pub(crate) fn put_block(&mut self, block: u64, value: &[u8]) -> Result<(), StoreError> {
-        let extent = self.change.put_bytes(value).map_err(failed("store a block"))?;
-        self.change.note(&Op::Block { block, extent });
-        self.set_block(block, extent)
+        let stored = self.change.put_bytes(value).map_err(failed("store a block"))?;
+        self.change.note(&Op::Block { block, stored });
+        self.set_block(block, stored)
     }
 
     /// A block that the log has: its bytes are where they belong.
-    pub(super) fn put_block_again(&mut self, block: u64, extent: Extent) -> Result<(), StoreError> {
-        self.change.follow(&extent);
-        self.set_block(block, extent)
+    pub(super) fn put_block_again(&mut self, block: u64, stored: StoredBlock) -> Result<(), StoreError> {
+        self.change.follow(&stored.extent);
+        self.set_block(block, stored)
     }
 
-    fn set_block(&mut self, block: u64, extent: Extent) -> Result<(), StoreError> {
-        let before = self.chunk(block / CHUNK_BLOCKS)?.set_block(block, Some(extent));
+    fn set_block(&mut self, block: u64, stored: StoredBlock) -> Result<(), StoreError> {
+        let before = self.chunk(block / CHUNK_BLOCKS)?.set_block(block, Some(stored));
         before.into_iter().for_each(|extent| self.change.free(extent));
         Ok(())
     }
