@@ -2,9 +2,8 @@
 //
 //   HEARTH_TEST_NODE_MODULES=… node vectors-core.mjs FOLDER          writes core.json and
 //     core-manifests.json, the same bytes at every run
-//   HEARTH_TEST_NODE_MODULES=… node vectors-core.mjs --check FILE    verifies proofs and signatures that our side wrote
 import { createRequire } from 'node:module';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -22,7 +21,6 @@ const caps = inside('caps.js');
 const fullyRemote = inside('fully-remote-proof.js');
 
 const hex = (bytes) => Buffer.from(bytes).toString('hex');
-const bytes = (text) => Buffer.from(text, 'hex');
 const fill = (byte, length = 32) => Buffer.alloc(length, byte);
 
 // A fixed sequence of pseudo-random numbers (xorshift).
@@ -311,58 +309,24 @@ async function seeks() {
   return out;
 }
 
-// ---- the other direction ----
-
-function readNodes(list) {
-  return list.map(([index, size, hash]) => ({ index, size, hash: bytes(hash) }));
-}
-
-async function check(file) {
-  const { proofs, signatures } = JSON.parse(readFileSync(file, 'utf8'));
-  const nodes = nodeMap(grow(64));
-  const verifier = Verifier.fromManifest(structuredClone(manifest));
-  for (const { have, proof } of proofs) {
-    const part = (given, more) => given && { ...given, ...more(given) };
-    const theirs = {
-      fork: 0, manifest: null,
-      block: part(proof.block, (p) => ({ value: bytes(p.value), nodes: readNodes(p.nodes) })),
-      hash: part(proof.hash, (p) => ({ nodes: readNodes(p.nodes) })),
-      seek: part(proof.seek, (p) => ({ nodes: readNodes(p.nodes) })),
-      upgrade: part(proof.upgrade, (p) => ({ nodes: readNodes(p.nodes), additionalNodes: readNodes(p.additional), signature: bytes(p.signature) })),
-    };
-    const mine = new Map([...nodes].filter(([index]) => flat.rightSpan(index) < 2 * have));
-    const batch = await MerkleTree.verify(session(mine, have), theirs);
-    if (theirs.upgrade && !verifier.verify(batch, batch.signature)) throw new Error(`wrong signature: ${JSON.stringify(proof)}`);
-  }
-  for (const { manifest: encoded, length, signature } of signatures) {
-    const m = Verifier.decodeManifest(bytes(encoded));
-    if (!Verifier.fromManifest(m).verify(grow(length), bytes(signature))) throw new Error(`wrong signature with manifest ${encoded}`);
-  }
-  console.log(`${proofs.length} proofs and ${signatures.length} signatures hold`);
-}
-
-if (process.argv[2] === '--check') {
-  await check(process.argv[3]);
-} else {
-  const tree = grow(64);
-  const table = nodeMap(tree);
-  const { heads: compatHeads, key: compatKey } = await lengths({ keyPair: pair, compat: true }, []);
-  const trees = {
-    from: `hypercore ${require(join(modules, 'hypercore/package.json')).version}`,
-    constants: constants(),
-    nodes: Array.from({ length: 127 }, (_, index) => [table.get(index).size, hex(table.get(index).hash)]),
-    single: await lengths({ keyPair: pair, manifest: structuredClone(manifest) }, [1, 2, 3, 5, 8, 21, 37, 64]),
-    compat: { key: compatKey, signatures: compatHeads.map(([, , signature]) => signature) },
-    forked: await forked(),
-    large: large(),
-    reorgs: await reorgs(),
-    remote: await remote(),
-    seeks: await seeks(),
-  };
-  // What is not there is left out.
-  const given = (_, value) => (value && value.constructor === Object
-    ? Object.fromEntries(Object.entries(value).filter(([key, inner]) => key === 'proof' || inner !== null)) : value);
-  const write = (name, value) => writeFileSync(join(process.argv[2], name), `${JSON.stringify(value, given)}\n`);
-  write('core.json', trees);
-  write('core-manifests.json', { from: trees.from, manifests: manifests(), multi: await multi() });
-}
+const tree = grow(64);
+const table = nodeMap(tree);
+const { heads: compatHeads, key: compatKey } = await lengths({ keyPair: pair, compat: true }, []);
+const trees = {
+  from: `hypercore ${require(join(modules, 'hypercore/package.json')).version}`,
+  constants: constants(),
+  nodes: Array.from({ length: 127 }, (_, index) => [table.get(index).size, hex(table.get(index).hash)]),
+  single: await lengths({ keyPair: pair, manifest: structuredClone(manifest) }, [1, 2, 3, 5, 8, 21, 37, 64]),
+  compat: { key: compatKey, signatures: compatHeads.map(([, , signature]) => signature) },
+  forked: await forked(),
+  large: large(),
+  reorgs: await reorgs(),
+  remote: await remote(),
+  seeks: await seeks(),
+};
+// What is not there is left out.
+const given = (_, value) => (value && value.constructor === Object
+  ? Object.fromEntries(Object.entries(value).filter(([key, inner]) => key === 'proof' || inner !== null)) : value);
+const write = (name, value) => writeFileSync(join(process.argv[2], name), `${JSON.stringify(value, given)}\n`);
+write('core.json', trees);
+write('core-manifests.json', { from: trees.from, manifests: manifests(), multi: await multi() });

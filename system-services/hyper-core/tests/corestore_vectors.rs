@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
+use common::{hash, hex};
 use hyper_core::core::CoreOptions;
 use hyper_core::corestore::{Corestore, PrimaryKey};
-use hyper_core::crypto::{Hash, KeyPair};
+use hyper_core::crypto::KeyPair;
 use hyper_core::encryption::{BlockCipher, block_key};
 use hyper_core::key;
 use hyper_core::merkle::Seek;
@@ -14,17 +17,6 @@ use serde_json::Value;
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors/corestore.json")).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    text.chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
-fn hash(value: &Value) -> Hash {
-    hex(value).try_into().unwrap()
 }
 
 /// The forks at which the blocks of the encrypted cores were written.

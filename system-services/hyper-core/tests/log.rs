@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
 mod disk;
 
+use common::{hash, hex};
 use disk::Disk;
 use hyper_core::core::{Core, CoreError, CoreOptions, Incoming, NotApplied};
-use hyper_core::crypto::{Hash, KeyPair};
+use hyper_core::crypto::KeyPair;
 use hyper_core::flat_tree::Position;
 use hyper_core::manifest::{Manifest, Verifier};
 use hyper_core::merkle::{
@@ -18,17 +20,6 @@ use serde_json::Value;
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors/core.json")).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    text.chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
-fn hash(value: &Value) -> Hash {
-    hex(value).try_into().unwrap()
 }
 
 /// Block `i` of every core in the vectors.

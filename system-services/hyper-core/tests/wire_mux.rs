@@ -3,24 +3,17 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
+
 use std::collections::HashMap;
 
+use common::hex as bytes;
+use data_encoding::HEXLOWER;
 use hyper_core::mux::{ChannelId, ChannelSpec, Event, Input, Mux, MuxError};
 use serde_json::{Value, json};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("vectors/wire-mux.json")).unwrap()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    text.chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -113,14 +106,14 @@ impl End {
                 json!({"event": "requested", "channel": format!("{protocol}/{name}")})
             }
             Event::Opened { channel, handshake } => {
-                json!({"event": "opened", "channel": self.names[&channel], "handshake": hex(&handshake)})
+                json!({"event": "opened", "channel": self.names[&channel], "handshake": HEXLOWER.encode(&handshake)})
             }
             Event::Message {
                 channel,
                 kind,
                 payload,
             } => {
-                json!({"event": "message", "channel": self.names[&channel], "kind": kind, "payload": hex(&payload)})
+                json!({"event": "message", "channel": self.names[&channel], "kind": kind, "payload": HEXLOWER.encode(&payload)})
             }
             Event::Closed { channel, rejected } => {
                 json!({"event": "closed", "channel": self.names[&channel], "rejected": rejected})
@@ -130,7 +123,7 @@ impl End {
 
     fn sent(&mut self) -> Value {
         std::iter::from_fn(|| self.mux.poll_frame())
-            .map(|frame| hex(&frame))
+            .map(|frame| HEXLOWER.encode(&frame))
             .collect()
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, tcp};
 use hyper_core::core::CoreOptions;
 use hyper_core::crypto::KeyPair;
 use hyper_core::key;
@@ -12,10 +12,7 @@ use hyper_core::replicate::Replication;
 use hyper_core::session::Session;
 use hyper_core::store::Store;
 use hyper_drive::bee::{Bee, KeyRange};
-use hyper_swarm::connection::{self, Options};
-use hyper_swarm::noise;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
 
 #[path = "../../../system-services/hyper-drive/tests/operations/mod.rs"]
 #[allow(clippy::unwrap_used)]
@@ -174,32 +171,19 @@ async fn random_changes_of_a_bee_make_the_same_blocks_in_both_worlds() -> Result
 /// Connects a core with a peer that listens.
 async fn join(session: &Session, port: &Value) -> Result<()> {
     let port = u16::try_from(port.as_u64().context("no port")?)?;
-    let io = TcpStream::connect(("127.0.0.1", port)).await?;
-    let keys = noise::KeyPair::from_seed(&[9; 32]);
-    let connection = connection::initiate(io, &keys, &Options::hyperdht()).await?;
     let replication = Replication::default();
     replication.add(session);
-    replication.attach(connection.link);
+    replication.attach(tcp::connect(port).await?);
     // As long as the test.
     std::mem::forget(replication);
     Ok(())
 }
 
-/// Listens for one peer.
+/// Listens for peers.
 async fn serve(session: &Session) -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
     let replication = Replication::default();
     replication.add(session);
-    tokio::spawn(async move {
-        let keys = noise::KeyPair::from_seed(&[8; 32]);
-        while let Ok((io, _)) = listener.accept().await {
-            if let Ok(connection) = connection::accept(io, &keys, &Options::hyperdht()).await {
-                replication.attach(connection.link);
-            }
-        }
-    });
-    Ok(port)
+    tcp::listen(move |link| drop(replication.attach(link))).await
 }
 
 fn key_of(i: u64) -> String {

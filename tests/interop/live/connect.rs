@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, hex};
 use hyper_core::crypto::KeyPair;
 use hyper_core::link::Link;
 use hyper_swarm::dht::{
@@ -18,10 +18,6 @@ use tokio::time::timeout;
 const SCRIPT: &str = "connect.mjs";
 /// What is said and echoed, in messages of 64 KiB.
 const BYTES: usize = 4 << 20;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 fn key_pair(seed: u8) -> KeyPair {
     KeyPair::from_seed(&[seed; 32])

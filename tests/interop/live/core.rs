@@ -1,7 +1,7 @@
 //! A core beside a JavaScript one: the same operations, and the same state after each of them.
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, hex};
 use hyper_core::core::{Core, CoreOptions};
 use hyper_core::crypto::KeyPair;
 use hyper_core::key;
@@ -61,10 +61,6 @@ fn block(of: &Value) -> Result<Vec<u8>> {
     let number = |place: usize| of[place].as_u64().context("no number");
     let (size, fill) = (number(0)?, number(1)?);
     Ok((0..size).map(|i| (fill + 3 * i + (i >> 8)) as u8).collect())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Our side: small files, so that checkpoints are made and block files end meanwhile.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, tcp};
 use hyper_core::core::CoreOptions;
 use hyper_core::corestore::{Corestore, PrimaryKey};
 use hyper_core::crypto::{Hash, KeyPair};
@@ -11,10 +11,7 @@ use hyper_core::encryption::BlockCipher;
 use hyper_core::key;
 use hyper_core::session::Session;
 use hyper_core::store::Store;
-use hyper_swarm::connection::{self, Options};
-use hyper_swarm::noise;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
 
 const SCRIPT: &str = "corestore.mjs";
 const PRIMARY_KEY: [u8; 32] = [9; 32];
@@ -39,22 +36,15 @@ impl Both {
     async fn connect_to_them(&mut self) -> Result<()> {
         let port = self.script.ask(&json!({"do": "listen"})).await?["port"].as_u64();
         let port = u16::try_from(port.context("no port")?)?;
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let keys = noise::KeyPair::from_seed(&[1; 32]);
-        let connection = connection::initiate(stream, &keys, &Options::hyperdht()).await?;
-        self.ours.replicate(connection.link);
+        self.ours.replicate(tcp::connect(port).await?);
         Ok(())
     }
 
     /// They connect to us.
     async fn let_them_connect(&mut self) -> Result<()> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
+        let ours = self.ours.clone();
+        let port = tcp::listen(move |link| drop(ours.replicate(link))).await?;
         self.script.ask(&json!({"do": "connect", "port": port})).await?;
-        let (stream, _) = listener.accept().await?;
-        let keys = noise::KeyPair::from_seed(&[1; 32]);
-        let connection = connection::accept(stream, &keys, &Options::hyperdht()).await?;
-        self.ours.replicate(connection.link);
         Ok(())
     }
 

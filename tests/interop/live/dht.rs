@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, hex};
 use hyper_core::crypto::{self, KeyPair};
 use hyper_swarm::dht::{AnnounceOptions, Announcer, Command, Dht, DhtOptions, Outgoing, node_id};
 use serde_json::{Value, json};
@@ -82,10 +82,6 @@ fn persistent(bootstrap: impl IntoIterator<Item = SocketAddrV4>) -> DhtOptions {
 fn address(value: &Value) -> Result<SocketAddrV4> {
     let text = value.as_str().with_context(|| format!("{value} is no address"))?;
     Ok(text.parse()?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn closest(target: &[u8; 32], nodes: impl IntoIterator<Item = SocketAddrV4>) -> Vec<SocketAddrV4> {

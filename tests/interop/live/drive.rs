@@ -4,17 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, hex, tcp};
 use hyper_core::corestore::Corestore;
 use hyper_core::key;
 use hyper_drive::drive::{Drive, PutOptions};
 use hyper_drive::mirror::{Folder, MirrorOptions, to_folder};
-use hyper_swarm::connection::{self, Options};
-use hyper_swarm::noise;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
 
 const SCRIPT: &str = "drive.mjs";
 const FILES: u64 = 1000;
@@ -47,11 +44,7 @@ fn hash_of(seed: u64, size: u64, range: std::ops::Range<u64>) -> String {
         let within = |byte: u64| byte.saturating_sub(k * MIB).min(part.len() as u64) as usize;
         hash.update(&part[within(range.start)..within(range.end)]);
     }
-    to_hex(hash)
-}
-
-fn to_hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// A drive of ours, in a folder of its own, and theirs.
@@ -71,10 +64,8 @@ impl Both {
         let (folder, store) = store()?;
         let drive = Drive::open_by_key(&store, &key)?;
         let port = script.ask(&json!({"do": "listen"})).await?["port"].as_u64();
-        let stream = TcpStream::connect(("127.0.0.1", u16::try_from(port.context("no port")?)?)).await?;
-        let keys = noise::KeyPair::from_seed(&[1; 32]);
-        let connection = connection::initiate(stream, &keys, &Options::hyperdht()).await?;
-        store.replicate(connection.link);
+        let port = u16::try_from(port.context("no port")?)?;
+        store.replicate(tcp::connect(port).await?);
         Ok(Self {
             script,
             folder,
@@ -91,13 +82,9 @@ impl Both {
         script
             .ask(&json!({"do": "open", "key": key::to_hex(drive.key())}))
             .await?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
+        let serving = store.clone();
+        let port = tcp::listen(move |link| drop(serving.replicate(link))).await?;
         script.ask(&json!({"do": "connect", "port": port})).await?;
-        let (stream, _) = listener.accept().await?;
-        let keys = noise::KeyPair::from_seed(&[1; 32]);
-        let connection = connection::accept(stream, &keys, &Options::hyperdht()).await?;
-        store.replicate(connection.link);
         Ok(Self {
             script,
             folder,
@@ -163,7 +150,7 @@ async fn read(drive: &Drive, path: &str, range: std::ops::Range<u64>) -> Result<
     while let Some(bytes) = within(reader.next()).await?? {
         hash.update(&bytes);
     }
-    Ok(to_hex(hash))
+    Ok(hex(&hash.finalize()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +228,7 @@ async fn a_drive_of_ours_is_read_by_them_in_parts_and_whole() -> Result<()> {
         hash.update(format!("{} {executable} null {bytes}\n", entry.path));
     }
     ensure!(
-        listed["count"] == FILES + 1 && listed["hash"] == to_hex(hash),
+        listed["count"] == FILES + 1 && listed["hash"] == hex(&hash.finalize()),
         "{listed}"
     );
 

@@ -5,18 +5,16 @@ use std::ops::{Deref, DerefMut, Range};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, tcp};
 use hyper_core::core::CoreOptions;
-use hyper_core::crypto::{Hash, KeyPair};
+use hyper_core::crypto::KeyPair;
+use hyper_core::key;
 use hyper_core::merkle::Seek;
 use hyper_core::replicate::Replication;
 use hyper_core::session::{DownloadRange, Session};
 use hyper_core::store::Store;
-use hyper_swarm::connection::{self, Options};
-use hyper_swarm::noise;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
 
 /// Our end: one core in memory.
 struct Ours {
@@ -42,32 +40,19 @@ impl Ours {
     }
 
     fn reader(key: &str) -> Result<Self> {
-        Self::new(CoreOptions::from_key(hex(key)?))
+        Self::new(CoreOptions::from_key(key::parse(key)?))
     }
 
     /// Connects to a peer that listens.
     async fn connect(&self, port: u16) -> Result<()> {
-        let io = TcpStream::connect(("127.0.0.1", port)).await?;
-        let keys = noise::KeyPair::from_seed(&[9; 32]);
-        let connection = connection::initiate(io, &keys, &Options::hyperdht()).await?;
-        self.replication.attach(connection.link);
+        self.replication.attach(tcp::connect(port).await?);
         Ok(())
     }
 
     /// Listens for peers.
     async fn listen(&self) -> Result<u16> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
         let replication = self.replication.clone();
-        tokio::spawn(async move {
-            let keys = noise::KeyPair::from_seed(&[8; 32]);
-            while let Ok((io, _)) = listener.accept().await {
-                if let Ok(connection) = connection::accept(io, &keys, &Options::hyperdht()).await {
-                    replication.attach(connection.link);
-                }
-            }
-        });
-        Ok(port)
+        tcp::listen(move |link| drop(replication.attach(link))).await
     }
 
     async fn until(&self, length: u64, fork: u64) -> Result<()> {
@@ -101,10 +86,6 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(Duration::from_secs(40), future)
         .await
         .with_context(|| format!("{what} did not come in 40 s"))
-}
-
-fn hex(text: &str) -> Result<Hash> {
-    hyper_core::key::parse(text).map_err(anyhow::Error::from)
 }
 
 fn block(number: u64, bytes: usize) -> Vec<u8> {
@@ -446,8 +427,7 @@ async fn messages_of_extensions_go_both_ways_between_us_and_a_javascript_peer() 
     }
     // Theirs.
     peer.ask(&json!({"do": "extension", "name": "unknown"})).await?;
-    let us = noise::KeyPair::from_seed(&[8; 32]);
-    let us: String = us.public_key().iter().map(|byte| format!("{byte:02x}")).collect();
+    let us = key::to_hex(tcp::identity().public_key());
     for (name, texts) in [
         ("unknown", json!(["lost"])),
         ("chat", json!(["one", "two", "x".repeat(100_000)])),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hearth_interop::Peer;
+use hearth_interop::{Peer, hex};
 use hyper_core::crypto::KeyPair;
 use hyper_swarm::dht::{Dht, DhtOptions};
 use hyper_swarm::swarm::{JoinOptions, Swarm, SwarmConnection, SwarmOptions, TopicHandle};
@@ -28,10 +28,6 @@ const CLIENT: JoinOptions = JoinOptions {
     server: false,
     client: true,
 };
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// A script with a private DHT of JavaScript nodes.
 async fn network() -> Result<(Peer, SocketAddrV4)> {

@@ -5,12 +5,14 @@
 //! happens in JSON lines on its standard output: `{"event":"listening","port":4000}`.
 
 pub mod nat;
+pub mod tcp;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -22,6 +24,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The most of a peer's standard error that is kept.
 const MAX_COMPLAINT_BYTES: u64 = 64 << 10;
+
+/// Bytes as the scripts write them.
+pub fn hex(bytes: &[u8]) -> String {
+    HEXLOWER.encode(bytes)
+}
 
 /// The folder of the npm packages.
 ///

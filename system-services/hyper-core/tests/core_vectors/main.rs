@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod forks;
 mod manifests;
 mod proofs;
@@ -10,7 +12,8 @@ mod seeks;
 mod sparse;
 mod trees;
 
-use hyper_core::crypto::{Hash, KeyPair};
+use common::{hash, hex};
+use hyper_core::crypto::KeyPair;
 use hyper_core::manifest::{Manifest, Verifier};
 use hyper_core::merkle::{Batch, MemoryNodes, Tree};
 use serde_json::Value;
@@ -21,21 +24,6 @@ fn vectors(name: &str) -> Value {
         _ => include_str!("../vectors/core-manifests.json"),
     };
     serde_json::from_str(text).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    text.chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn hash(value: &Value) -> Hash {
-    hex(value).try_into().unwrap()
 }
 
 fn list(value: &Value) -> &[Value] {

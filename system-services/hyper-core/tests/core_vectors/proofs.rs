@@ -108,34 +108,6 @@ fn peer_loses_the_seek(request: &ProofRequest, tree: u64) -> bool {
     request.seek.is_some() && !first.contains(at)
 }
 
-/// What is written for the peer: `node vectors-core.mjs --check`.
-fn for_the_peer(have: u64, proof: &Proof) -> Value {
-    let nodes = |nodes: &[Node]| -> Value {
-        nodes
-            .iter()
-            .map(|node| serde_json::json!([node.position.index(), node.size, to_hex(&node.hash)]))
-            .collect()
-    };
-    let mut out = serde_json::json!({ "block": null, "hash": null, "seek": null, "upgrade": null });
-    match &proof.node {
-        Some(NodeProof::Block { block: i, nodes: n }) => {
-            out["block"] = serde_json::json!({ "index": i, "value": to_hex(&block(*i)), "nodes": nodes(n) });
-        }
-        Some(NodeProof::Hash { position, nodes: n }) => {
-            out["hash"] = serde_json::json!({ "index": position.index(), "nodes": nodes(n) });
-        }
-        None => {}
-    }
-    if let Some(seek) = &proof.seek {
-        out["seek"] = serde_json::json!({ "bytes": seek.bytes, "nodes": nodes(&seek.nodes) });
-    }
-    if let Some(upgrade) = &proof.upgrade {
-        out["upgrade"] = serde_json::json!({ "start": upgrade.start, "length": upgrade.length, "nodes": nodes(&upgrade.nodes),
-            "additional": nodes(&upgrade.additional_nodes), "signature": to_hex(&upgrade.signature) });
-    }
-    serde_json::json!({ "have": have, "proof": out })
-}
-
 fn cases(mut each: impl FnMut(u64, &ProofRequest, Result<Proof, String>, Option<Proof>)) {
     let vectors = vectors("core");
     for case in list(&vectors["single"]["proofs"]) {
@@ -327,35 +299,4 @@ fn roots_that_are_not_stored_are_named() {
     )
     .unwrap_err();
     assert!(error.to_string().contains("node 15 "), "{error}");
-}
-
-/// Run by hand, then given to the peer: `HEARTH_HYPER_CORE_PROOFS=FILE cargo test -p hyper-core -- --ignored for_the_peer`
-#[test]
-#[ignore = "writes a file for the peer to check"]
-fn our_proofs_and_signatures_are_written_for_the_peer_to_check() {
-    let mut proofs = Vec::new();
-    cases(|length, request, ours, _| {
-        if let (Ok(proof), Some(have)) = (ours, asker(request, length)) {
-            proofs.push(for_the_peer(have, &proof));
-        }
-    });
-    let mut signatures = Vec::new();
-    for (version, allow_patch) in [(0, false), (0, true), (1, false), (1, true), (2, true)] {
-        let (verifier, pairs) = crate::manifests::three_signers(version, allow_patch);
-        for longer in [20, 27, 40] {
-            let longer = if allow_patch { longer } else { 20 };
-            let parts = [(0, 20), (2, longer)]
-                .map(|(who, length)| crate::manifests::part(&verifier, &pairs[who], 20, length));
-            let signature = to_hex(&verifier.assemble(&parts));
-            let manifest = to_hex(&verifier.manifest().encode());
-            signatures
-                .push(serde_json::json!({ "manifest": manifest, "length": 20, "signature": signature }));
-        }
-    }
-    let file = std::env::var_os("HEARTH_HYPER_CORE_PROOFS").unwrap();
-    std::fs::write(
-        file,
-        serde_json::json!({ "proofs": proofs, "signatures": signatures }).to_string(),
-    )
-    .unwrap();
 }
