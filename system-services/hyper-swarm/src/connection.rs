@@ -5,7 +5,8 @@
 //! before ([`start`]: HyperDHT's IK handshake travels in the DHT's messages).
 //!
 //! One task works for each connection. What is sent together is sealed into one buffer and written at once. Buffers are bounded:
-//! a peer is read no further than the user takes messages, and a user that sends waits for a peer that does not read. The task
+//! a peer is read no further than the user takes messages, and a user that sends waits for a peer that does not read. A peer can
+//! make us hold some 2.5 MiB of messages up to 256 KiB, or one that is longer, for which all connections share a [`Budget`]. The task
 //! ends when both directions have: the peer's when it says so, ours when `link.outgoing` is dropped. Dropping the whole link
 //! ends ours and waits for the peer's, but not for long. [`Handle::closed`] says why it ended.
 //!
@@ -29,10 +30,13 @@
 //! # }
 //! ```
 
+mod budget;
 mod handle;
 mod reader;
 mod writer;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hyper_core::link::{LINK_MESSAGES, Link};
@@ -43,6 +47,7 @@ use self::handle::Closing;
 use crate::noise::{Handshake, KeyPair, Role, Session};
 use crate::secret_stream::{self, Connecting, MAX_MESSAGE_BYTES, SecretStream, StreamError};
 
+pub use budget::Budget;
 pub use handle::{ConnectionError, Handle, Peer};
 
 /// How often HyperDHT's peers say something when they have nothing to say.
@@ -52,15 +57,17 @@ pub const HYPERDHT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a user may choose.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// After how long without a message of ours an empty one is sent. Empty messages of the peer are then swallowed. Off by
     /// default as with the peers; HyperDHT's have [`HYPERDHT_KEEP_ALIVE`].
     pub keep_alive: Option<Duration>,
     /// After how long without a byte from the peer the connection is dropped. Off by default as with the peers.
     pub timeout: Option<Duration>,
-    /// Longest message to accept, in bytes. The default is the longest that there can be.
+    /// Longest message to accept, in bytes. The default is the longest that there can be: the peers' blocks may be 15 MiB long.
     pub max_message_bytes: usize,
+    /// Where the memory for large messages comes from. The default is shared by all connections of the program.
+    pub budget: Budget,
     /// Longest a handshake in the stream may take.
     pub handshake_timeout: Duration,
 }
@@ -71,6 +78,7 @@ impl Default for Options {
             keep_alive: None,
             timeout: None,
             max_message_bytes: MAX_MESSAGE_BYTES,
+            budget: Budget::default(),
             handshake_timeout: HANDSHAKE_TIMEOUT,
         }
     }
@@ -210,14 +218,18 @@ where
         incoming,
         outgoing,
     };
-    let (handle, closing) = handle::pair(Peer(Some(stream.remote_public_key)));
+    let is_heard = Arc::new(AtomicBool::new(false));
+    let (handle, closing) = handle::pair(Peer(Some(stream.remote_public_key)), is_heard.clone());
     let (written, writer_is_done) = oneshot::channel();
     let (read_half, write_half) = tokio::io::split(io);
     let reader = reader::Reader {
         io: read_half,
         receiver: stream.receiver,
         incoming: incoming_sender,
+        is_heard,
         timeout: options.timeout,
+        budget: options.budget.clone(),
+        large: None,
         writer_is_done,
     };
     let writer = writer::Writer {
@@ -264,6 +276,7 @@ enum Ending {
     Io(std::io::Error),
     Stream(StreamError),
     TimedOut(Duration),
+    Slow { bytes: usize, after: Duration },
 }
 
 impl Ending {
@@ -272,6 +285,7 @@ impl Ending {
             Self::Io(source) => ConnectionError::Io { peer, source },
             Self::Stream(source) => ConnectionError::Stream { peer, source },
             Self::TimedOut(after) => ConnectionError::TimedOut { peer, after },
+            Self::Slow { bytes, after } => ConnectionError::Slow { peer, bytes, after },
         }
     }
 }

@@ -361,6 +361,19 @@ impl Receiver {
         }
     }
 
+    /// Whether the other end's first frame has come: it takes part in this very connection.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open(_))
+    }
+
+    /// The length of the message that is under way, as the peer has announced it, and how much of it is there, in bytes.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<(usize, usize)> {
+        let (announced, received) = self.frames.incomplete()?;
+        Some((announced.saturating_sub(SEALED_BYTES), received))
+    }
+
     /// Whether empty messages are swallowed from now on; to be switched on with keep-alive.
     pub fn set_skip_empty(&mut self, skip_empty: bool) {
         self.options.skip_empty = skip_empty;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -57,6 +58,16 @@ pub enum ConnectionError {
         /// The limit.
         after: Duration,
     },
+    /// The peer began a large message and does not get on with it.
+    #[error("{peer} sends a message of {bytes} bytes too slowly: it is not complete after {after:?}")]
+    Slow {
+        /// Who.
+        peer: Peer,
+        /// The message's length.
+        bytes: usize,
+        /// The time since it began.
+        after: Duration,
+    },
     /// [`Handle::destroy`] was called here.
     #[error("the connection to {peer} was destroyed at this end")]
     Destroyed {
@@ -85,10 +96,17 @@ type Outcome = Result<(), Arc<ConnectionError>>;
 pub struct Handle {
     peer: Peer,
     wanted: Arc<Notify>,
+    heard: Arc<AtomicBool>,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
 impl Handle {
+    /// Whether the peer has said something in this connection, and not only in the handshake.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
     /// Ends the connection at once, in both directions; what waits is not sent.
     pub fn destroy(&self) {
         self.wanted.notify_one();
@@ -120,12 +138,14 @@ pub(super) struct Closing {
     outcome: watch::Sender<Option<Outcome>>,
 }
 
-pub(super) fn pair(peer: Peer) -> (Handle, Closing) {
+/// `heard` tells that the peer has said something.
+pub(super) fn pair(peer: Peer, heard: Arc<AtomicBool>) -> (Handle, Closing) {
     let (sender, receiver) = watch::channel(None);
     let wanted = Arc::new(Notify::new());
     let handle = Handle {
         peer,
         wanted: wanted.clone(),
+        heard,
         outcome: receiver,
     };
     let closing = Closing {

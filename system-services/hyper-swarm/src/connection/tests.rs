@@ -1,7 +1,5 @@
 //! Connections over pipes in memory.
 
-use std::sync::Arc;
-
 use tokio::io::DuplexStream;
 
 use super::*;
@@ -196,4 +194,107 @@ async fn a_dropped_link_ends_even_if_the_peer_does_not() {
         bob.handle.closed().await.unwrap_err()
     };
     assert!(matches!(&*error, ConnectionError::Io { .. }), "{error}");
+}
+
+/// A peer that says what it likes when it likes: its end of the wire, and what it has to say.
+async fn liar(options: &Options) -> (Connection, DuplexStream, SecretStream) {
+    let (a, mut wire) = tokio::io::duplex(1 << 10);
+    let [alice, bob] = sessions();
+    let connection = start(a, &alice, options).unwrap();
+    let mut greeting = Vec::new();
+    let stream = SecretStream::new(
+        &bob,
+        &stream_random().unwrap(),
+        secret_stream::Options::default(),
+        &mut greeting,
+    );
+    wire.write_all(&greeting).await.unwrap();
+    (connection, wire, stream)
+}
+
+/// Says as much of it as is read, and leaves the rest.
+async fn say(wire: &mut DuplexStream, bytes: &mut &[u8]) {
+    while !bytes.is_empty() {
+        let writing = tokio::time::timeout(Duration::from_secs(1), wire.write(bytes));
+        match writing.await {
+            Ok(Ok(written)) => *bytes = &bytes[written..],
+            _ => return,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_share_the_memory_for_large_messages_and_small_ones_need_none() {
+    const LARGE: usize = 600 << 10;
+    let options = Options {
+        budget: Budget::new(1 << 20),
+        ..Options::default()
+    };
+    let sealed = |stream: &mut SecretStream, length| {
+        let mut out = Vec::new();
+        stream.sender.send(&vec![7; length], &mut out).unwrap();
+        out
+    };
+    let (mut first, mut first_wire, mut stream) = liar(&options).await;
+    let message = sealed(&mut stream, LARGE);
+    let (mut half, mut rest) = message.split_at(LARGE / 2);
+    say(&mut first_wire, &mut half).await;
+    assert!(half.is_empty());
+    // A second one is read to where it says how much is to come.
+    let (mut second, mut second_wire, mut stream) = liar(&options).await;
+    let message = sealed(&mut stream, LARGE);
+    let mut waiting = message.as_slice();
+    say(&mut second_wire, &mut waiting).await;
+    assert!(waiting.len() > LARGE - (100 << 10), "{}", waiting.len());
+    // A third one, with messages of the usual length, is not held up.
+    let (mut third, mut third_wire, mut stream) = liar(&options).await;
+    let message = sealed(&mut stream, 256 << 10);
+    say(&mut third_wire, &mut message.as_slice()).await;
+    assert!(third.link.incoming.recv().await.is_some());
+    // When the first is complete, it is the second's turn.
+    say(&mut first_wire, &mut rest).await;
+    assert_eq!(first.link.incoming.recv().await.map(|m| m.len()), Some(LARGE));
+    say(&mut second_wire, &mut waiting).await;
+    assert_eq!(second.link.incoming.recv().await.map(|m| m.len()), Some(LARGE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_get_on_with_a_large_message_is_dropped_and_others_have_their_turn() {
+    const LARGE: usize = 600 << 10;
+    let options = Options {
+        budget: Budget::new(1 << 20),
+        ..Options::default()
+    };
+    let (stalls, mut stalled_wire, mut stream) = liar(&options).await;
+    let mut message = Vec::new();
+    stream.sender.send(&vec![7; LARGE], &mut message).unwrap();
+    say(&mut stalled_wire, &mut &message[..LARGE / 2]).await;
+    let (mut waits, mut wire, mut stream) = liar(&options).await;
+    let mut message = Vec::new();
+    stream.sender.send(&vec![7; LARGE], &mut message).unwrap();
+    tokio::spawn(async move { wire.write_all(&message).await.map(|()| wire) });
+    assert_eq!(waits.link.incoming.recv().await.map(|m| m.len()), Some(LARGE));
+    let error = stalls.handle.closed().await.unwrap_err();
+    let ConnectionError::Slow { bytes, after, .. } = &*error else {
+        panic!("{error}");
+    };
+    assert_eq!(*bytes, LARGE);
+    assert!(after.as_secs() < 60, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_a_large_message_is_not_brought_another() {
+    const LARGE: usize = 600 << 10;
+    let (mut connection, mut wire, mut stream) = liar(&Options::default()).await;
+    let mut messages = Vec::new();
+    for _ in 0..2 {
+        stream.sender.send(&vec![7; LARGE], &mut messages).unwrap();
+    }
+    let mut messages = messages.as_slice();
+    say(&mut wire, &mut messages).await;
+    assert!(messages.len() > LARGE - (100 << 10), "{}", messages.len());
+    for _ in 0..2 {
+        assert!(connection.link.incoming.recv().await.is_some());
+        say(&mut wire, &mut messages).await;
+    }
 }

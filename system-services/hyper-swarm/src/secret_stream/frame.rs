@@ -51,8 +51,7 @@ impl Frames {
             self.head[self.filled] = *byte;
             self.filled += 1;
         }
-        let [low, middle, high] = self.head;
-        let bytes = usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16;
+        let bytes = self.announced();
         if !allowed.contains(&bytes) {
             return Err(StreamError::FrameLength {
                 bytes,
@@ -78,6 +77,17 @@ impl Frames {
         }
         let rest = std::mem::take(self).rest;
         Ok(Some(Frame { first, rest }))
+    }
+
+    fn announced(&self) -> usize {
+        let [low, middle, high] = self.head;
+        usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16
+    }
+
+    /// The length of the frame that has begun, if it is known, and how much of it is there, in bytes.
+    pub(super) fn incomplete(&self) -> Option<(usize, usize)> {
+        let received = self.rest.len() + usize::from(self.first.is_some());
+        (self.filled == LENGTH_BYTES).then(|| (self.announced(), received))
     }
 
     /// How much memory is held, in bytes.

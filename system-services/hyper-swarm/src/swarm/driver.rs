@@ -423,9 +423,15 @@ impl Driver {
 
     fn came(&mut self, connection: PeerConnection) {
         let peer = *connection.remote_public_key();
-        let id = lock(&self.machine).number();
+        let mut machine = lock(&self.machine);
+        let id = machine.number();
+        let existing = machine
+            .connection_to(&peer)
+            .and_then(|existing| self.handles.get(&existing));
+        let is_heard = existing.is_some_and(Handle::is_heard);
+        machine.incoming(id, peer, is_heard, now());
+        drop(machine);
         self.ready.insert(id, connection);
-        lock(&self.machine).incoming(id, peer, now());
     }
 
     fn attempted(&mut self, id: ConnectionId, result: Result<PeerConnection, ConnectError>) {

@@ -223,23 +223,30 @@ impl Machine {
             || (self.incoming_connections() >= self.limits.incoming && !self.of_peer.contains_key(key))
     }
 
+    /// The connection or attempt that there is to a peer.
+    #[must_use]
+    pub fn connection_to(&self, key: &PublicKey) -> Option<ConnectionId> {
+        self.of_peer.get(key).copied()
+    }
+
     /// A peer connected to us.
     ///
-    /// If there is a connection already, one of the two has to go. One that is open is outdated: the peer would not connect if it
-    /// had it still. Of two attempts that cross, the one of the greater key stays, so that both ends keep the same.
-    pub fn incoming(&mut self, connection: ConnectionId, key: PublicKey, now: Instant) {
+    /// If there is a connection already, one of the two has to go. One in which the peer was heard (`is_heard`) is outdated: the
+    /// peer would not connect if it had it still. Of two that cross, that of the greater key stays, so that both ends keep the same.
+    pub fn incoming(&mut self, connection: ConnectionId, key: PublicKey, is_heard: bool, now: Instant) {
         if self.refuses(&key) {
             self.actions.push_back(Action::Close { connection });
             return;
         }
-        if let Some(existing) = self.of_peer.get(&key).copied() {
-            let open = self.connections.get(&existing).is_some_and(|c| c.open);
-            let theirs_stays = open || self.own_key < key;
+        let mut replaces_ours = false;
+        if let Some(existing) = self.connection_to(&key) {
+            let theirs_stays = is_heard || self.own_key < key;
             if !theirs_stays {
                 self.actions.push_back(Action::Close { connection });
                 return;
             }
             self.actions.push_back(Action::Close { connection: existing });
+            replaces_ours = self.connections.get(&existing).is_some_and(|c| c.by_us);
             self.remove(existing, now);
         }
         if !self.make_known(key) {
@@ -247,6 +254,10 @@ impl Machine {
             return;
         }
         self.add(connection, key, false, true);
+        if replaces_ours {
+            // Should the peer have decided otherwise, neither is left.
+            self.try_again_later(key, now);
+        }
         self.hand(connection, key, false, now);
     }
 
@@ -269,23 +280,30 @@ impl Machine {
         };
         let (key, by_us) = (entry.peer, entry.by_us);
         self.remove(connection, now);
-        let random = self.chance() as u8;
-        let wanted = self.is_wanted(&key);
         if let Some(peer) = self.peers.get_mut(&key).filter(|_| by_us) {
             if ended == Ended::NotPunchable && !peer.force_relay {
                 peer.force_relay = true;
                 peer.attempts = 0;
             }
-            if let Some(pause) = peer.pause(random).filter(|_| wanted) {
-                let at = now + pause;
-                if let Some(before) = peer.retry_at.replace(at) {
-                    self.retries.remove(&(before, key));
-                }
-                self.retries.insert((at, key));
-            }
+            self.try_again_later(key, now);
         }
         self.forget(&key);
         self.connect_more();
+    }
+
+    /// Another attempt is made after a pause, unless the peer is connected by then, not wanted, or given up.
+    fn try_again_later(&mut self, key: PublicKey, now: Instant) {
+        let random = self.chance() as u8;
+        let wanted = self.is_wanted(&key);
+        if let Some(peer) = self.peers.get_mut(&key).filter(|_| wanted)
+            && let Some(pause) = peer.pause(random)
+        {
+            let at = now + pause;
+            if let Some(before) = peer.retry_at.replace(at) {
+                self.retries.remove(&(before, key));
+            }
+            self.retries.insert((at, key));
+        }
     }
 
     /// Time has passed.

@@ -59,7 +59,7 @@ fn a_swarm_that_is_full_begins_no_attempt_but_accepts() {
     }
     assert_eq!(attempts(&actions(&mut swarm)).len(), 2);
     let connection = swarm.number();
-    swarm.incoming(connection, key(30), now);
+    swarm.incoming(connection, key(30), false, now);
     assert!(matches!(
         &actions(&mut swarm)[..],
         [Action::Hand { by_us: false, .. }]
@@ -76,9 +76,9 @@ fn of_two_attempts_that_cross_both_ends_keep_the_same() {
     let theirs = attempts(&actions(&mut great))[0].0;
     // Both arrive.
     let at_small = small.number();
-    small.incoming(at_small, key(2), now);
+    small.incoming(at_small, key(2), false, now);
     let at_great = great.number();
-    great.incoming(at_great, key(1), now);
+    great.incoming(at_great, key(1), false, now);
     let close = |connection| Action::Close { connection };
     let hand = |connection, peer| Action::Hand {
         connection,
@@ -91,14 +91,50 @@ fn of_two_attempts_that_cross_both_ends_keep_the_same() {
     assert_eq!(great.connected().count(), 1);
 }
 
+/// The one's attempt is a connection for it before the other's arrives, and the other does not know it yet.
+#[test]
+fn of_two_connections_that_cross_both_ends_keep_the_same() {
+    let now = Instant::now();
+    let (mut small, mut great) = (machine(1), machine(2));
+    small.found(key(2), &[], TOPIC);
+    great.found(key(1), &[], TOPIC);
+    let ours = attempts(&actions(&mut small))[0].0;
+    let theirs = attempts(&actions(&mut great))[0].0;
+    small.opened(ours, now);
+    great.opened(theirs, now);
+    actions(&mut small);
+    actions(&mut great);
+    let at_small = small.number();
+    small.incoming(at_small, key(2), false, now);
+    let at_great = great.number();
+    great.incoming(at_great, key(1), false, now);
+    let close = |connection| Action::Close { connection };
+    assert_eq!(actions(&mut small)[0], close(ours));
+    assert_eq!(actions(&mut great), [close(at_great)]);
+}
+
+#[test]
+fn an_attempt_that_gave_way_is_made_again_if_the_other_connection_does_not_last() {
+    let (mut swarm, now) = (machine(1), Instant::now());
+    swarm.found(key(2), &[], TOPIC);
+    actions(&mut swarm);
+    let theirs = swarm.number();
+    swarm.incoming(theirs, key(2), false, now);
+    actions(&mut swarm);
+    swarm.closed(theirs, Ended::Usual, now);
+    let at = swarm.poll_timeout().expect("another attempt");
+    swarm.handle_timeout(at);
+    assert_eq!(attempts(&actions(&mut swarm)).len(), 1);
+}
+
 #[test]
 fn a_peer_that_connects_again_has_lost_its_connection() {
     let (mut swarm, now) = (machine(9), Instant::now());
     let first = swarm.number();
-    swarm.incoming(first, key(1), now);
+    swarm.incoming(first, key(1), false, now);
     actions(&mut swarm);
     let second = swarm.number();
-    swarm.incoming(second, key(1), now);
+    swarm.incoming(second, key(1), true, now);
     let did = actions(&mut swarm);
     assert_eq!(did[0], Action::Close { connection: first });
     assert!(matches!(did[1], Action::Hand { connection, .. } if connection == second));
@@ -141,7 +177,7 @@ fn where_no_hole_can_be_punched_the_next_attempt_is_for_a_relay() {
 fn a_banned_peer_is_cut_off_and_stays_out() {
     let (mut swarm, now) = (machine(1), Instant::now());
     let connection = swarm.number();
-    swarm.incoming(connection, key(2), now);
+    swarm.incoming(connection, key(2), false, now);
     actions(&mut swarm);
     swarm.ban(key(2), now);
     assert_eq!(actions(&mut swarm), [Action::Close { connection }]);
@@ -191,7 +227,7 @@ enum Event {
     Found(u8),
     JoinPeer(u8),
     LeavePeer(u8),
-    Incoming(u8),
+    Incoming(u8, bool),
     Opened(u8),
     Closed(u8, bool),
     Ban(u8),
@@ -207,7 +243,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => peer.clone().prop_map(Event::Found),
         1 => peer.clone().prop_map(Event::JoinPeer),
         1 => peer.clone().prop_map(Event::LeavePeer),
-        4 => peer.clone().prop_map(Event::Incoming),
+        4 => (peer.clone(), any::<bool>()).prop_map(|(n, is_heard)| Event::Incoming(n, is_heard)),
         6 => any::<u8>().prop_map(Event::Opened),
         6 => any::<(u8, bool)>().prop_map(|(which, relay)| Event::Closed(which, relay)),
         1 => peer.prop_map(Event::Ban),
@@ -234,9 +270,9 @@ proptest! {
                 Event::Found(n) => swarm.found(key(n), &[], TOPIC),
                 Event::JoinPeer(n) => swarm.join_peer(key(n)),
                 Event::LeavePeer(n) => swarm.leave_peer(&key(n)),
-                Event::Incoming(n) => {
+                Event::Incoming(n, is_heard) => {
                     let connection = swarm.number();
-                    swarm.incoming(connection, key(n), now);
+                    swarm.incoming(connection, key(n), is_heard, now);
                 }
                 Event::Opened(which) if !opening.is_empty() => {
                     let connection = opening.swap_remove(usize::from(which) % opening.len());

@@ -25,7 +25,8 @@ use crate::dht::{Dht, Incoming, SocketId};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A client that can come by itself has come by then; else it is waited for at the relay, if there is one.
 const COMING: Duration = Duration::from_secs(2);
-/// So long a handshake is remembered after its end: its request may come again through another node.
+/// So long a handshake is remembered after its end: its request may come again through another node. By then the client was heard
+/// in the connection, or there is none: whoever forges addresses makes connections to nobody.
 const MEMORY: Duration = Duration::from_secs(10);
 
 /// A client's request.
@@ -89,21 +90,27 @@ impl Session {
     /// The whole of it.
     pub(super) async fn run(mut self, asked: Asked) {
         let accepted = self.core.accepted.clone();
-        tokio::select! {
-            connection = self.connection(asked) => {
-                if let Some(connection) = connection
-                    && accepted.try_send(connection).is_err()
-                {
-                    tracing::debug!("connection dropped: too many wait to be accepted");
-                }
-            }
+        let connection = tokio::select! {
+            connection = self.connection(asked) => connection,
             () = accepted.closed() => return,
-        }
+        };
         // Its sockets are not needed any more.
         self.puncher = None;
+        let handle = connection
+            .as_ref()
+            .map(|connection| connection.connection.handle.clone());
+        if let Some(connection) = connection
+            && let Err(refused) = accepted.try_send(connection)
+        {
+            tracing::debug!("connection dropped: too many wait to be accepted");
+            refused.into_inner().connection.handle.destroy();
+        }
         tokio::select! {
             () = sleep(MEMORY) => self.core.forget(self.id),
             () = accepted.closed() => {}
+        }
+        if let Some(handle) = handle.filter(|handle| !handle.is_heard()) {
+            handle.destroy();
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-/// Handshakes at a time, each of which may have a socket. The peer has no limit.
+/// Handshakes at a time, each of which may have a socket, or a connection to a client that was not heard of yet. The peer has no
+/// limit.
 pub const MAX_SESSIONS: usize = 512;
 
 /// Of them, those of one host: whoever floods takes no more from the others. Programs on the same machine are trusted.

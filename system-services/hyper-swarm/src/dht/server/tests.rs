@@ -7,7 +7,8 @@ use hyper_core::crypto::KeyPair;
 
 use super::*;
 use crate::dht::Command;
-use crate::dht::connect::{ConnectError, ConnectOptions, PathKind};
+use crate::dht::connect::{ClientHandshake, ConnectError, ConnectOptions, PathKind};
+use crate::dht::messages::{Firewall, HandshakeMessage, Mode, NoisePayload, UdxInfo};
 use crate::dht::rpc::message::Request;
 use crate::dht::tests::{guest, testnet, within};
 
@@ -147,5 +148,78 @@ async fn a_flood_of_forged_handshakes_hurts_nobody() {
     let connecting = guest.connect(keys.public_key(), &client, &options);
     let connection = within(15, connecting).await.unwrap();
     within(10, converse(connection)).await;
+    echo.abort();
+}
+
+/// Sends valid handshakes of clients that are not there, each with a key of its own, as if a node had passed them on.
+async fn flood(host: &Dht, server: &KeyPair, clients: impl Iterator<Item = SocketAddrV4>) {
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let payload = NoisePayload {
+        // The server begins the connection at once.
+        firewall: Firewall::Open,
+        udx: Some(UdxInfo {
+            reusable_socket: false,
+            id: 1,
+            seq: 0,
+        }),
+        secret_stream: Some(1),
+        ..NoisePayload::default()
+    };
+    for (number, client) in clients.enumerate() {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).unwrap();
+        let keys = noise::KeyPair::from_seed(&seed);
+        let handshake = ClientHandshake::new(&keys, server.public_key(), seed, &payload).unwrap();
+        let message = HandshakeMessage {
+            mode: Mode::FromRelay,
+            noise: handshake.request().to_vec(),
+            peer_address: Some(client),
+            relay_address: None,
+        };
+        let request = Request {
+            tid: number as u16,
+            to: host.local_address(),
+            id: None,
+            token: None,
+            command: Command::PeerHandshake,
+            target: Some(crypto::hash(&[&server.public_key()])),
+            value: Some(message.encode()),
+        };
+        stranger
+            .send_to(&request.encode(), host.local_address())
+            .await
+            .unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn clients_that_shake_hands_and_are_not_heard_of_take_bounded_room_and_are_let_go() {
+    let nodes = within(10, testnet(4)).await;
+    let (host, guest) = (guest(&nodes).await, guest(&nodes).await);
+    let keys = key_pair(1);
+    let server = host.listen(&keys, ServerOptions::default()).await.unwrap();
+    let echo = echo(server);
+    // One host, with a port for each of its clients: others have room.
+    let one = (1..300).map(|port| SocketAddrV4::new([192, 0, 2, 1].into(), port));
+    within(10, flood(&host, &keys, one)).await;
+    assert_eq!(host.udx().stream_count(), table::MAX_SESSIONS_OF_HOST);
+    let (client, options) = (key_pair(2), ConnectOptions::default());
+    let connecting = guest.connect(keys.public_key(), &client, &options);
+    within(10, converse(within(5, connecting).await.unwrap())).await;
+    // Many hosts: there is an end to it.
+    let many = (0..1000_u16).map(|n| SocketAddrV4::new([192, 0, 2, (n % 250) as u8].into(), 1 + n));
+    within(20, flood(&host, &keys, many)).await;
+    let streams = host.udx().stream_count();
+    assert!((100..=table::MAX_SESSIONS).contains(&streams), "{streams}");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(12)).await;
+    tokio::time::resume();
+    let gone = async {
+        while host.udx().stream_count() > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(5, gone).await;
     echo.abort();
 }

@@ -506,3 +506,16 @@ proptest! {
         fuzz_node(&script);
     }
 }
+
+#[test]
+fn a_node_wakes_up_at_any_tick() {
+    for seed in 0..64 {
+        let now = Instant::now();
+        let mut node = Node::new(NodeConfig::default(), &[7; 128], seed, now);
+        node.start(SERVER_PORT, now);
+        node.suspend();
+        node.resume(now + Duration::from_secs(1));
+        // Its first pings are due in two ticks (of eight).
+        assert_eq!(node.upkeep.tick() % 8, 6);
+    }
+}

@@ -189,7 +189,7 @@ impl Node {
         let upkeep = &mut self.upkeep;
         upkeep.tick += 2 * OLD_TICKS;
         // Pings in two ticks, a refresh in one: networks need a moment too.
-        upkeep.tick += 8 - (upkeep.tick & 7) - 2;
+        upkeep.tick = (upkeep.tick | 7) - 1;
         upkeep.stable_ticks = MORE_STABLE_TICKS;
         upkeep.refresh_ticks = 1;
         upkeep.checked_host = None;
