@@ -9,6 +9,9 @@ const crypto = load('hypercore-crypto');
 const folder = process.argv[2];
 
 let core = null;
+// hypercore prints a line about a conflict, among ours.
+console.log = console.error;
+
 let downloads = [];
 const extensions = new Map();
 
@@ -35,10 +38,11 @@ const info = () => ({
 });
 
 await obey({
-  open: async ({ key, compat = false, seed }) => {
+  open: async ({ key, compat = false, seed, distrusts = false }) => {
     const keyPair = seed === undefined ? undefined : crypto.keyPair(Buffer.alloc(32, seed));
     core = new Hypercore(folder, key ? Buffer.from(key, 'hex') : null, { compat, keyPair });
-    core.on('verification-error', (error) => say('error', { message: `verification: ${error.stack}` }));
+    core.on('verification-error', (error) => say(distrusts ? 'refused' : 'error', { message: `verification: ${error.stack}` }));
+    core.on('conflict', (length, fork) => say('conflict', { length, fork }));
     core.on('invalid-request', (error) => say('error', { message: `invalid request: ${error.stack}` }));
     await core.ready();
     return info();

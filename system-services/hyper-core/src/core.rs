@@ -4,10 +4,12 @@
 //! Every change is on the disk when its call returns. Handles of the same core share nothing but the store: each call sees what
 //! is there then.
 
+mod conflict;
 mod error;
 mod replicate;
 mod write;
 
+pub use conflict::Conflict;
 pub use error::CoreError;
 pub use replicate::{Applied, Incoming, NotApplied};
 

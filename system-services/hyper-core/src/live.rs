@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::bitfield::PAGE_BLOCKS;
-use crate::core::{Core, CoreError};
+use crate::core::{Conflict, Core, CoreError};
 use crate::crypto::Hash;
 use crate::manifest::Verifier;
 use crate::messages::{Message, RequestSeek};
@@ -79,6 +79,7 @@ impl Live {
         let _ = getrandom::fill(&mut seed);
         let replicator = Replicator::new(Start {
             standing,
+            conflict: core.conflict()?,
             seed: u64::from_le_bytes(seed),
         });
         Ok(Arc::new(Self {
@@ -133,6 +134,7 @@ impl Live {
         count: u64,
         append: impl FnOnce(&Core) -> Result<Head, CoreError> + Send + 'static,
     ) -> Result<u64, SessionError> {
+        self.must_not_be_frozen()?;
         self.blocking(move |live| {
             let _order = live.order.read().unwrap_or_else(PoisonError::into_inner);
             let head = append(live.core())?;
@@ -148,6 +150,7 @@ impl Live {
         length: u64,
         fork: Option<u64>,
     ) -> Result<(), SessionError> {
+        self.must_not_be_frozen()?;
         self.blocking(move |live| {
             let _order = live.order.write().unwrap_or_else(PoisonError::into_inner);
             live.cut_snapshots(length);
@@ -173,6 +176,21 @@ impl Live {
     ) -> Result<(), SessionError> {
         self.blocking(move |live| Ok(live.core().set_user_data(&key, value.as_deref())?))
             .await
+    }
+
+    /// Why the core is frozen, if it is.
+    pub(crate) fn conflict(&self) -> Option<Conflict> {
+        lock(&self.shared).replicator.conflict()
+    }
+
+    fn must_not_be_frozen(&self) -> Result<(), SessionError> {
+        self.conflict()
+            .map_or(Ok(()), |conflict| Err(self.frozen(conflict)))
+    }
+
+    fn frozen(&self, conflict: Conflict) -> SessionError {
+        let key = *self.core().key();
+        SessionError::Frozen { key, conflict }
     }
 
     /// Tells everybody of a change that is stored.
@@ -286,7 +304,8 @@ impl Live {
     fn wait(
         self: &Arc<Self>,
         want: impl FnOnce(&mut Replicator, Instant) -> WaiterId,
-    ) -> Result<Waiting, StoreError> {
+    ) -> Result<Waiting, SessionError> {
+        self.must_not_be_frozen()?;
         let (sender, receiver) = oneshot::channel();
         let id = self.with_blocks(|shared, now| {
             let id = want(&mut shared.replicator, now);
@@ -296,7 +315,7 @@ impl Live {
         Ok(Waiting::new(Arc::clone(self), id, receiver))
     }
 
-    pub(crate) fn wait_for_block(self: &Arc<Self>, block: u64) -> Result<Waiting, StoreError> {
+    pub(crate) fn wait_for_block(self: &Arc<Self>, block: u64) -> Result<Waiting, SessionError> {
         self.wait(|replicator, now| replicator.want_block(block, now))
     }
 
@@ -305,7 +324,7 @@ impl Live {
         start: u64,
         end: Option<u64>,
         linear: bool,
-    ) -> Result<Waiting, StoreError> {
+    ) -> Result<Waiting, SessionError> {
         self.wait(|replicator, now| replicator.want_range(start, end, linear, now))
     }
 
@@ -313,11 +332,11 @@ impl Live {
         self: &Arc<Self>,
         blocks: Range<u64>,
         seek: RequestSeek,
-    ) -> Result<Waiting, StoreError> {
+    ) -> Result<Waiting, SessionError> {
         self.wait(|replicator, now| replicator.want_seek(blocks, seek, now))
     }
 
-    pub(crate) fn wait_for_update(self: &Arc<Self>) -> Result<Waiting, StoreError> {
+    pub(crate) fn wait_for_update(self: &Arc<Self>) -> Result<Waiting, SessionError> {
         self.wait(|replicator, now| replicator.want_update(now))
     }
 

@@ -14,6 +14,7 @@
 mod announce;
 mod bits;
 mod choose;
+mod conflict;
 mod extensions;
 mod finish;
 mod fuzz;
@@ -32,7 +33,7 @@ pub use fuzz::fuzz_replicator;
 pub(crate) use receive::work_bytes;
 pub use types::Fault;
 pub(crate) use types::{
-    Action, Asked, Check, Done, End, Outcome, PeerId, Standing, Start, WaiterId, Work, short,
+    Action, Asked, Check, Done, End, Outcome, PeerId, Purpose, Standing, Start, WaiterId, Work, short,
 };
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -44,6 +45,7 @@ use self::extensions::Extensions;
 use self::peer::Peer;
 use self::wishes::Wishes;
 use crate::bitfield::Page;
+use crate::core::Conflict;
 use crate::crypto::Hash;
 use crate::merkle::ReorgRequest;
 use crate::messages::{Message, Request};
@@ -74,6 +76,8 @@ pub(crate) struct Replicator {
     /// The request under way that has an upgrade.
     upgrade: Option<u64>,
     fork: Option<ForkMove>,
+    /// Nothing is replicated any more.
+    conflict: Option<Conflict>,
     wishes: Wishes,
     work: VecDeque<Work>,
     work_bytes: usize,
@@ -133,6 +137,7 @@ impl Replicator {
             attempts: HashMap::new(),
             upgrade: None,
             fork: None,
+            conflict: start.conflict,
             wishes: Wishes::default(),
             work: VecDeque::new(),
             work_bytes: 0,
@@ -202,7 +207,7 @@ impl Replicator {
         }
         self.fill_all(now);
         let idle = peer.sync.is_some_and(|sync| !sync.downloading && sync.uploading);
-        idle && self.downloading
+        idle && self.wants_peers()
     }
 
     /// Peers for whom there is something to do.
@@ -346,6 +351,7 @@ impl Replicator {
             }
             self.ask_for_fork(id, now);
         }
+        self.drop_late_suspects(now);
         self.fill_all(now);
         self.repeat_slow(now);
     }
@@ -379,7 +385,7 @@ impl Replicator {
 
     /// Somebody here wants blocks of the core, or may want them any time.
     pub(crate) fn wants_peers(&self) -> bool {
-        self.downloading
+        self.downloading && self.conflict.is_none()
     }
 
     fn set_downloading(&mut self, downloading: bool) {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::core::{Core, CoreError, Info};
+use crate::core::{Conflict, Core, CoreError, Info};
 use crate::crypto::{Hash, KeyPair};
 use crate::encryption::{BlockCipher, PADDING_BYTES};
 use crate::live::{Answer, Intact, Live, Presence, lock};
@@ -194,10 +194,8 @@ impl Session {
             if let Some(found) = self.get_local(block)? {
                 return Ok(found);
             }
-            match waiting.answer().await {
-                Some(Answer::Block(Some(stored))) => return self.decrypted(block, stored),
-                Some(_) => {}
-                None => return Err(SessionError::Interrupted),
+            if let Answer::Block(Some(stored)) = waiting.answer().await? {
+                return self.decrypted(block, stored);
             }
             if let Some(found) = self.get_local(block)? {
                 return Ok(found);
@@ -213,7 +211,7 @@ impl Session {
             match self.live.core().seek(bytes, padding)? {
                 Seek::Within(blocks) => {
                     let mut waiting = self.live.wait_for_seek(blocks, RequestSeek { bytes, padding })?;
-                    waiting.answer().await.ok_or(SessionError::Interrupted)?;
+                    waiting.answer().await?;
                 }
                 Seek::Beyond if self.fixed.is_none() && self.update(true).await? => {}
                 found => return Ok(found),
@@ -228,8 +226,8 @@ impl Session {
             return Ok(false);
         }
         let mut waiting = self.live.wait_for_update()?;
-        match waiting.answer().await {
-            Some(Answer::Update(grew)) => Ok(grew),
+        match waiting.answer().await? {
+            Answer::Update(grew) => Ok(grew),
             _ => Err(SessionError::Interrupted),
         }
     }
@@ -282,7 +280,12 @@ impl Session {
         })
     }
 
-    /// Tells of every change of where the core stands, of a snapshot's core too.
+    /// Why the core is frozen, if it is: [`Session::changes`] tells when that happens. What waits ends with [`SessionError::Frozen`] then.
+    pub fn conflict(&self) -> Option<Conflict> {
+        self.live.conflict()
+    }
+
+    /// Tells of every change of where the core stands, of a snapshot's core too, and when it is frozen.
     pub fn changes(&self) -> watch::Receiver<CoreState> {
         self.live.changes()
     }

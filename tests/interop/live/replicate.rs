@@ -11,7 +11,7 @@ use hyper_core::crypto::KeyPair;
 use hyper_core::key;
 use hyper_core::merkle::Seek;
 use hyper_core::replicate::Replication;
-use hyper_core::session::{DownloadRange, Session};
+use hyper_core::session::{DownloadRange, Session, SessionError};
 use hyper_core::store::Store;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -445,5 +445,55 @@ async fn messages_of_extensions_go_both_ways_between_us_and_a_javascript_peer() 
         ensure!(heard == (theirs, text.as_bytes().to_vec()), "{heard:?}");
     }
     ensure!(within("a message", other.recv()).await?.1 == b"\x06to all");
+    Ok(())
+}
+
+/// A JavaScript writer with the key pair of [`Ours::writer`] and other blocks.
+async fn js_rival() -> Result<Js> {
+    let mut peer = js()?;
+    peer.ask(&json!({"do": "open", "seed": 5, "distrusts": true}))
+        .await?;
+    let texts: Vec<_> = (0..10).map(|number| format!("rival {number}")).collect();
+    peer.ask(&json!({"do": "append_text", "blocks": texts})).await?;
+    Ok(peer)
+}
+
+async fn is_frozen(session: &Session) -> Result<()> {
+    let mut changes = session.changes();
+    while session.conflict().is_none() {
+        within("the conflict", changes.changed()).await??;
+    }
+    let refused = session.append(&["more"]).await;
+    ensure!(matches!(refused, Err(SessionError::Frozen { .. })), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_conflict_that_a_javascript_peer_sees_freezes_the_core_at_both_ends() -> Result<()> {
+    let mut peer = js_rival().await?;
+    let ours = Ours::writer(false)?;
+    ours.append(0..10, 20).await?;
+    peer.ask(&json!({"do": "clear", "start": 5, "end": 6})).await?;
+    peer.ask(&json!({"do": "connect", "port": ours.listen().await?}))
+        .await?;
+    peer.send(&json!({"do": "get", "blocks": [5]})).await?;
+    let conflict = peer.event("conflict").await?;
+    ensure!(conflict["length"] == 10 && conflict["fork"] == 0, "{conflict}");
+    is_frozen(&ours.session).await
+}
+
+#[tokio::test]
+async fn a_conflict_that_we_see_freezes_the_core_at_both_ends() -> Result<()> {
+    let ours = Ours::writer(false)?;
+    ours.append(0..10, 20).await?;
+    ours.session.clear(5..6).await?;
+    let mut peer = js_rival().await?;
+    let listening = peer.ask(&json!({"do": "listen"})).await?;
+    ours.connect(port(&listening)?).await?;
+    let refused = within("the conflict", ours.session.get(5)).await?;
+    ensure!(matches!(refused, Err(SessionError::Frozen { .. })), "{refused:?}");
+    is_frozen(&ours.session).await?;
+    let conflict = peer.event("conflict").await?;
+    ensure!(conflict["length"] == 8 && conflict["fork"] == 0, "{conflict}");
     Ok(())
 }

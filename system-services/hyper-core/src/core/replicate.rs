@@ -198,7 +198,7 @@ fn hash_values(incoming: &[Incoming<'_>]) -> Vec<Option<Leaf>> {
 }
 
 /// A failure of the storage under a proof is ours, not the peer's.
-fn ours(error: ReadError) -> CoreError {
+pub(super) fn ours(error: ReadError) -> CoreError {
     match error.source.downcast::<StoreError>() {
         Ok(store) => CoreError::Store(*store),
         Err(source) => CoreError::Tree(TreeError::Read(ReadError { at: error.at, source })),

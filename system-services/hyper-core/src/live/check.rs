@@ -83,6 +83,19 @@ impl Checker {
         done
     }
 
+    /// Compares the tree that a peer shows with ours.
+    pub(crate) fn compare(&self, work: Work) -> Result<End, CoreError> {
+        let parts = match take_apart(work) {
+            Ok(parts) => parts,
+            Err(end) => return Ok(end),
+        };
+        Ok(match self.core.compare(&parts.proof)? {
+            Ok(None) => End::Same,
+            Ok(Some(conflict)) => End::Conflict(conflict),
+            Err(error) => End::of_error(None, &error),
+        })
+    }
+
     /// Takes a step of the move to a newer fork: its signed tree, or nodes of it. `before` is told how many blocks stay, before the others
     /// go.
     pub(crate) fn step_to_fork(&self, work: Work, before: impl FnOnce(u64)) -> Result<End, CoreError> {

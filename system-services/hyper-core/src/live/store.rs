@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::{Live, Shared, lock, standing};
-use crate::replicator::{Done, End, Work, short, work_bytes};
+use crate::key;
+use crate::replicator::{Done, End, Purpose, Work, short, work_bytes};
 
 /// Proofs that are stored in one commit, in bytes: enough that its cost does not count, few enough to keep the next ones coming.
 const COMMIT_BYTES: usize = 2 << 20;
@@ -57,17 +58,21 @@ impl Live {
     }
 
     fn store_batch(self: &Arc<Self>, batch: Vec<Work>) {
-        let (moves, proofs): (Vec<_>, Vec<_>) = batch.into_iter().partition(|work| work.fork);
+        let to_store = |work: &Work| work.purpose == Purpose::Store;
+        let (proofs, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(to_store);
         let mut values = HashMap::new();
         if !proofs.is_empty() {
             let _order = self.order.read().unwrap_or_else(PoisonError::into_inner);
             let done = self.checker.store_proofs(proofs, &mut values);
             self.tell(done, &mut values);
         }
-        for work in moves {
+        for work in others {
             let _order = self.order.write().unwrap_or_else(PoisonError::into_inner);
             let (peer, request) = (work.peer, work.request);
-            let end = self.checker.step_to_fork(work, |same| self.cut_snapshots(same));
+            let end = match work.purpose {
+                Purpose::Compare => self.checker.compare(work),
+                _ => self.checker.step_to_fork(work, |same| self.cut_snapshots(same)),
+            };
             let end = end.unwrap_or_else(|error| self.checker.failed(&error));
             let done = Done {
                 peer,
@@ -82,6 +87,7 @@ impl Live {
     /// Tells what became of work.
     fn tell(self: &Arc<Self>, done: Vec<Done>, values: &mut HashMap<u64, Vec<u8>>) {
         let mut shared = lock(&self.shared);
+        let frozen = shared.replicator.conflict().is_some();
         let now = Instant::now();
         let read = standing(self.core());
         let standing = match read {
@@ -97,5 +103,13 @@ impl Live {
         }
         shared.replicator.done(standing, done, now);
         self.settle(&mut shared, values);
+        if let Some(conflict) = shared.replicator.conflict()
+            && !frozen
+        {
+            tracing::error!(core = key::to_hex(self.core().key()), %conflict, "a core is frozen");
+            // Nobody will ever answer them; and who watches looks again.
+            shared.waiters.clear();
+            self.state.send_modify(|_| ());
+        }
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Live;
 use crate::replicator::WaiterId;
+use crate::session::SessionError;
 
 /// What was waited for.
 #[derive(Debug)]
@@ -32,9 +33,16 @@ impl Waiting {
         Self { live, id, answer }
     }
 
-    /// Waits. `None` if nobody will ever answer, or the answer was taken already.
-    pub(crate) async fn answer(&mut self) -> Option<Answer> {
-        (&mut self.answer).await.ok()
+    /// Waits.
+    ///
+    /// # Errors
+    /// When nobody will ever answer, or the answer was taken already.
+    pub(crate) async fn answer(&mut self) -> Result<Answer, SessionError> {
+        let answer = (&mut self.answer).await;
+        answer.map_err(|_| match self.live.conflict() {
+            Some(conflict) => self.live.frozen(conflict),
+            None => SessionError::Interrupted,
+        })
     }
 }
 

@@ -235,8 +235,11 @@ impl Connection {
         self.waits = self.waits && self.channels.values().any(behind);
     }
 
-    /// Opens our end of a core's channel.
+    /// Opens our end of a core's channel, unless the core is frozen.
     fn open(&mut self, live: Arc<Live>) {
+        if live.conflict().is_some() {
+            return;
+        }
         let core = live.core();
         let open = Open {
             seeks: true,
@@ -400,6 +403,10 @@ impl Connection {
                 Action::Check(check) => {
                     let can = can_upgrade(snapshot_of(&live, &mut snapshot)?, check);
                     live.checked(peer, check, can);
+                }
+                Action::Show(request) => {
+                    let answer = answer(live.core(), snapshot_of(&live, &mut snapshot)?, &request);
+                    self.send(channel, &answer.message);
                 }
                 Action::Say => self.is_hungry(channel),
                 Action::Close => {

@@ -41,7 +41,7 @@ impl Replicator {
     }
 
     fn ask_one(&mut self, id: PeerId, now: Instant) -> bool {
-        if self.suspended_until.is_some() || self.work_bytes >= MOST_WORK_BYTES {
+        if self.conflict.is_some() || self.suspended_until.is_some() || self.work_bytes >= MOST_WORK_BYTES {
             return false;
         }
         match self.peers.get(&id) {
@@ -324,7 +324,9 @@ impl Replicator {
             .requests
             .values()
             .any(|flying| flying.fork && flying.peer == id);
-        if sync.fork <= self.at.state.fork || sync.length == 0 || known || asked || !sync.uploading {
+        let frozen = self.conflict.is_some();
+        if frozen || sync.fork <= self.at.state.fork || sync.length == 0 || known || asked || !sync.uploading
+        {
             return;
         }
         let mut request = self.request(id);

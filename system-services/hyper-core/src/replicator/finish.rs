@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::types::{Action, Done, End, Outcome, Standing};
+use super::conflict::TREE;
+use super::types::{Done, End, Outcome, Standing};
 use super::{ForkMove, InFlight, Replicator};
 use crate::session::CoreState;
 
@@ -74,13 +75,16 @@ impl Replicator {
                     peer.gave();
                 }
             }
+            End::Stale if done.request == TREE => self.drop_suspect(done.peer),
             End::Stale => {
                 if let Some(peer) = self.peers.get_mut(&done.peer) {
                     peer.gave_nothing(now);
                 }
             }
             End::Unstored => {}
-            End::Refused(fault) => self.act(done.peer, Action::Drop(fault)),
+            End::Refused(fault) => self.refuse(done.peer, done.request, fault, now),
+            End::Same => self.drop_suspect(done.peer),
+            End::Conflict(conflict) => self.freeze(conflict),
             End::Fork { fork, want } => {
                 let known = self.fork.as_ref();
                 let older = known.is_none_or(|known| known.fork <= fork);

@@ -267,6 +267,8 @@ impl Hostile {
         for peer in replicator.peers.values() {
             assert!(peer.asked.len() <= MOST_ASKED);
         }
+        // The writer signs but one tree.
+        assert!(replicator.conflict().is_none());
         let state = replicator.state();
         assert!(state.length <= BLOCKS && state.fork == 0);
     }

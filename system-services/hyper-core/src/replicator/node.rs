@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::{Action, Asked, Done, PeerId, Replicator, Start, work_bytes};
+use super::{Action, Asked, Done, PeerId, Purpose, Replicator, Start, Work, work_bytes};
 use crate::core::Core;
 use crate::live::{Checker, standing};
 use crate::messages::Message;
@@ -20,7 +20,11 @@ impl Node {
         let standing = standing(&core)?;
         Ok(Self {
             checker: Checker::new(core),
-            replicator: Replicator::new(Start { standing, seed }),
+            replicator: Replicator::new(Start {
+                standing,
+                conflict: None,
+                seed,
+            }),
         })
     }
 
@@ -39,6 +43,9 @@ impl Node {
                     messages.push(Message::Request(request));
                 }
                 Action::Say => messages.extend(std::iter::from_fn(|| self.replicator.next_said(peer))),
+                Action::Show(request) => {
+                    messages.push(answer(self.core(), &self.core().snapshot()?, &request).message);
+                }
                 Action::Check(check) => {
                     let can = can_upgrade(&self.core().snapshot()?, check);
                     self.replicator.checked(peer, check, can);
@@ -65,14 +72,18 @@ impl Node {
         let batch = self.replicator.take_work(bytes);
         let any = !batch.is_empty();
         let counted = batch.iter().map(|work| work_bytes(&work.data)).sum();
-        let (moves, proofs): (Vec<_>, Vec<_>) = batch.into_iter().partition(|work| work.fork);
+        let to_store = |work: &Work| work.purpose == Purpose::Store;
+        let (proofs, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(to_store);
         if !proofs.is_empty() {
             let done = self.checker.store_proofs(proofs, &mut HashMap::new());
             self.replicator.done(standing(self.core())?, done, now);
         }
-        for work in moves {
+        for work in others {
             let (peer, request) = (work.peer, work.request);
-            let end = self.checker.step_to_fork(work, |_| {});
+            let end = match work.purpose {
+                Purpose::Compare => self.checker.compare(work),
+                _ => self.checker.step_to_fork(work, |_| {}),
+            };
             let end = end.unwrap_or_else(|error| self.checker.failed(&error));
             let done = Done {
                 peer,

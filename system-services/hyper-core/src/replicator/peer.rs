@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::bits::Bits;
+use super::conflict::Suspect;
 use super::extensions::Talk;
 use super::types::{Action, Asked};
 use super::wants::{LocalWants, RemoteWants};
@@ -68,6 +69,10 @@ pub(super) struct Peer {
     pub(super) invalid: u32,
     pub(super) asked: VecDeque<Asked>,
     pub(super) talk: Talk,
+    /// It is asked for nothing but its tree.
+    pub(super) suspect: Option<Suspect>,
+    /// Its tree was taken to be compared.
+    pub(super) showed_tree: bool,
     pub(super) actions: VecDeque<Action>,
     /// It is on the list of those for whom there is something to do.
     pub(super) ready: bool,
@@ -100,6 +105,8 @@ impl Peer {
             invalid: 0,
             asked: VecDeque::new(),
             talk: Talk::default(),
+            suspect: None,
+            showed_tree: false,
             actions: VecDeque::new(),
             ready: false,
             cursor: 0,
@@ -117,6 +124,7 @@ impl Peer {
     /// It may be asked for one more thing now.
     pub(super) fn may_ask(&self) -> bool {
         self.paused_until.is_none()
+            && self.suspect.is_none()
             && self.in_flight < self.window
             && self.sync.is_some_and(|sync| sync.uploading)
     }

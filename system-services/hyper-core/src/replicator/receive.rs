@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::types::{Asked, Fault, Work};
+use super::conflict::{TREE, is_tree};
+use super::types::{Asked, Fault, Purpose, Work};
 use super::{InFlight, MOST_ASKED, PeerId, Replicator};
 use crate::flat_tree::MAX_BLOCKS;
 use crate::messages::{Bitfield, Data, Message, NoData, NoDataReason, Range, Request, Sync, Want};
@@ -152,7 +153,11 @@ impl Replicator {
     }
 
     fn on_data(&mut self, id: PeerId, data: Data, now: Instant) -> Result<(), Fault> {
-        // What was taken back, or what nobody asked for: conflicts and pushes.
+        if is_tree(&data) {
+            self.on_tree(id, data);
+            return Ok(());
+        }
+        // What was taken back, or what nobody asked for.
         let known = self
             .requests
             .get(&data.request)
@@ -194,7 +199,11 @@ impl Replicator {
             peer: id,
             request,
             data,
-            fork: flying.fork,
+            purpose: if flying.fork {
+                Purpose::Fork
+            } else {
+                Purpose::Store
+            },
         });
         self.storing(flying);
         self.fill(id, now);
@@ -202,6 +211,9 @@ impl Replicator {
     }
 
     fn on_no_data(&mut self, id: PeerId, nothing: NoData, now: Instant) {
+        if nothing.request == TREE {
+            return self.drop_suspect(id);
+        }
         let known = self
             .requests
             .get(&nothing.request)

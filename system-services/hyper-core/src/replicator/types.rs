@@ -1,5 +1,6 @@
 //! What goes in and out of a replicator.
 
+use crate::core::Conflict;
 use crate::crypto::Hash;
 use crate::manifest::WrongManifest;
 use crate::merkle::{NoSuchNode, ReorgRequest, VerifyError};
@@ -36,6 +37,8 @@ pub(crate) enum Action {
     Ask(Request),
     /// Look whether all roots of the tree of `remote_length` blocks are stored, and say it with `Replicator::checked`.
     Check(Check),
+    /// Prove this, unasked, and send it.
+    Show(Request),
     /// There are messages of extensions for it: see `Replicator::next_said`.
     Say,
     /// Neither end wants anything: close the channel.
@@ -70,8 +73,18 @@ pub(crate) struct Work {
     pub(crate) peer: PeerId,
     pub(crate) request: u64,
     pub(crate) data: Data,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a proof that came is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be stored.
+    Store,
     /// It belongs to a newer fork.
-    pub(crate) fork: bool,
+    Fork,
+    /// To be compared with our tree.
+    Compare,
 }
 
 /// How a piece of [`Work`] ended.
@@ -89,6 +102,10 @@ pub(crate) struct Done {
 pub(crate) enum End {
     /// It is stored.
     Stored,
+    /// It is of the same tree as ours.
+    Same,
+    /// It is of another tree, as well signed as ours.
+    Conflict(Conflict),
     /// It holds no longer, through no fault of the peer: ask again.
     Stale,
     /// The store failed.
@@ -197,6 +214,8 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
     pub(crate) standing: Standing,
+    /// The core is frozen.
+    pub(crate) conflict: Option<Conflict>,
     /// Any number: what peers cannot foresee.
     pub(crate) seed: u64,
 }

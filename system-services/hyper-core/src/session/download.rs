@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::SessionError;
 use crate::live::{Live, Waiting};
-use crate::store::StoreError;
 
 /// Which blocks to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ pub struct Download(Wish);
 enum Wish {
     Waiting(Waiting),
     Done,
-    Failed(Option<StoreError>),
+    Failed(Option<SessionError>),
 }
 
 impl Download {
@@ -63,12 +62,12 @@ impl Download {
     pub async fn done(&mut self) -> Result<(), SessionError> {
         match &mut self.0 {
             Wish::Waiting(waiting) => {
-                waiting.answer().await.ok_or(SessionError::Interrupted)?;
+                waiting.answer().await?;
                 self.0 = Wish::Done;
                 Ok(())
             }
             Wish::Done => Ok(()),
-            Wish::Failed(error) => Err(error.take().map_or(SessionError::Interrupted, Into::into)),
+            Wish::Failed(error) => Err(error.take().unwrap_or(SessionError::Interrupted)),
         }
     }
 }

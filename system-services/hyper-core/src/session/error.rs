@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::core::CoreError;
+use crate::core::{Conflict, CoreError};
+use crate::crypto::Hash;
 use crate::encryption::NotEncrypted;
+use crate::key;
 use crate::store::StoreError;
 
 /// Something a session does not do.
@@ -39,6 +41,15 @@ pub enum SessionError {
     Truncated {
         /// The block.
         block: u64,
+    },
+    /// There are two signed trees of the core.
+    #[error("core {} is frozen", key::to_hex(key))]
+    Frozen {
+        /// The core's key.
+        key: Hash,
+        /// What is signed twice.
+        #[source]
+        conflict: Conflict,
     },
     /// The runtime ended, or a panic ended the work.
     #[error("the work on the core was cut off; whether it was stored shows when the core is opened again")]
