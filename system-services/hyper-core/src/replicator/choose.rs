@@ -18,6 +18,16 @@ const BATCHES_AHEAD: u64 = 3;
 /// A block that was asked for longer ago is asked for of another peer too.
 const SLOW_ANSWER: Duration = Duration::from_millis(1000);
 
+/// Blocks that are asked for in a row of one of several peers. Endless runs end up behind each other: who follows another peer's reader at a
+/// distance of less than what is under way asks for the same blocks for ever.
+const RUN: u64 = 32;
+
+/// A request is not taken over from a peer with fewer under way than these and twice as many as the other has.
+const LEAST_BUSY: usize = 8;
+
+/// Requests that are taken over when a peer says that it has got blocks.
+const MOST_TAKEN_OVER: usize = 64;
+
 /// Peers that are asked for the same block at a time.
 const MOST_ASKED_FOR_ONE: usize = 3;
 
@@ -223,7 +233,10 @@ impl Replicator {
         let from = if linear {
             start
         } else {
-            peer.cursor.clamp(start, end)
+            self.cursor(id, start..end).clamp(start, end)
+        };
+        let Some(peer) = self.peers.get(&id) else {
+            return false;
         };
         let found = Bits::next_wanted(&peer.has, &self.local, &self.busy, from..end)
             .or_else(|| Bits::next_wanted(&peer.has, &self.local, &self.busy, start..from));
@@ -235,15 +248,30 @@ impl Replicator {
         self.ask_block(id, block, Priority::NORMAL, now)
     }
 
+    /// Where blocks of a peer are looked for: at first from the start on if it is the only one, and else anywhere.
+    fn cursor(&mut self, id: PeerId, blocks: std::ops::Range<u64>) -> u64 {
+        let begin = match self.peers.len() {
+            0 | 1 => blocks.start,
+            _ => self.anywhere(blocks),
+        };
+        let peer = self.peers.get_mut(&id);
+        peer.map_or(begin, |peer| *peer.cursor.get_or_insert(begin))
+    }
+
+    /// Where a run may begin: not at multiples of its length, or too many begin at the same.
+    fn anywhere(&mut self, blocks: std::ops::Range<u64>) -> u64 {
+        blocks.start + self.random_below(blocks.end - blocks.start)
+    }
+
     /// Peers fetch runs of blocks, each from a place of its own, so that they have different ones to give to each other.
     fn move_cursor(&mut self, id: PeerId, block: u64, blocks: std::ops::Range<u64>) {
         let many = self.peers.len() > 1;
-        let jump = many.then(|| blocks.start + self.random_below(blocks.end - blocks.start));
+        let jump = many.then(|| self.anywhere(blocks));
         if let Some(peer) = self.peers.get_mut(&id) {
-            let as_expected = block == peer.cursor;
+            let goes_on = peer.cursor == Some(block) && !(block + 1).is_multiple_of(RUN);
             peer.cursor = match jump {
-                Some(place) if !as_expected => place,
-                _ => block + 1,
+                Some(place) if !goes_on => Some(place),
+                _ => Some(block + 1),
             };
         }
     }
@@ -368,6 +396,28 @@ impl Replicator {
         true
     }
 
+    /// Asks a peer for blocks that it has just got, instead of others of whom much more is wanted: these have time for other blocks then.
+    pub(super) fn take_over(&mut self, id: PeerId, blocks: std::ops::Range<u64>, now: Instant) {
+        for block in blocks.take(MOST_TAKEN_OVER) {
+            if let Some(request) = self.to_take_over(id, block) {
+                self.take_back(request.id);
+                self.ask_block(id, block, request.priority, now);
+            }
+        }
+    }
+
+    fn to_take_over(&self, id: PeerId, block: u64) -> Option<Request> {
+        let peer = self.peers.get(&id).filter(|peer| peer.may_ask())?;
+        let [request] = self.attempts.get(&block)?.requests[..] else {
+            return None;
+        };
+        let flying = self.requests.get(&request)?;
+        let other = self.peers.get(&flying.peer)?;
+        let busier = other.in_flight > 2 * peer.in_flight + LEAST_BUSY;
+        let for_it_alone = flying.request.upgrade.is_none();
+        (busier && for_it_alone && self.fits(id, block)).then_some(flying.request)
+    }
+
     /// Asks other peers for blocks for which one lets us wait; the first answer counts.
     pub(super) fn repeat_slow(&mut self, now: Instant) {
         if self.peers.len() < 2 || self.suspended_until.is_some() {
@@ -462,10 +512,6 @@ impl Replicator {
             self.busy.set(block..block + 1, false);
             if self.wishes.blocks.contains_key(&block) {
                 self.wishes.queue.push_back(block);
-            }
-            // Where it was skipped it is looked for again.
-            for peer in self.peers.values_mut() {
-                peer.cursor = peer.cursor.min(block);
             }
         }
     }

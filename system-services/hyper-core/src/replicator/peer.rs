@@ -77,7 +77,7 @@ pub(super) struct Peer {
     /// It is on the list of those for whom there is something to do.
     pub(super) ready: bool,
     /// Where blocks are looked for when their order does not matter.
-    pub(super) cursor: u64,
+    pub(super) cursor: Option<u64>,
 }
 
 impl Peer {
@@ -109,7 +109,7 @@ impl Peer {
             showed_tree: false,
             actions: VecDeque::new(),
             ready: false,
-            cursor: 0,
+            cursor: None,
         }
     }
 

@@ -146,8 +146,9 @@ impl Replicator {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        peer.has.set(blocks, !range.drop);
+        peer.has.set(blocks.clone(), !range.drop);
         if !range.drop {
+            self.take_over(id, blocks, now);
             self.fill(id, now);
         }
     }

@@ -370,3 +370,39 @@ fn a_flood_of_syncs_is_not_piled_up() {
     assert!(replicator.requests.len() <= 2);
     assert!(replicator.take_actions(peer).len() < 100);
 }
+
+#[test]
+fn readers_of_a_slow_writer_give_most_blocks_to_each_other() {
+    const BLOCKS: u8 = 200;
+    let mut sim = Sim::new(false);
+    (0..4).for_each(|_| sim.change(&Step::Append(BLOCKS)));
+    for (a, b) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+        sim.connect(a, b);
+    }
+    let pairs: Vec<_> = sim.peers.keys().copied().collect();
+    let mut given = 0;
+    for round in 0..1000 {
+        for pair in &pairs {
+            sim.step_of(*pair, 0);
+            while sim.step_of(*pair, 2) {}
+        }
+        for (from, to) in &pairs {
+            // The writer gives two blocks to each, readers as many as they are asked for.
+            let most = if *from == 0 { 2 } else { usize::MAX };
+            given += (0..most).take_while(|_| sim.step_of((*from, *to), 1)).count() * usize::from(*from == 0);
+        }
+        for node in &mut sim.nodes {
+            node.store(1 << 20, sim.now).unwrap();
+        }
+        sim.now += Duration::from_millis(20);
+        if round % 50 == 0 {
+            sim.wait(0);
+        }
+        if sim.is_done() {
+            break;
+        }
+    }
+    assert!(sim.is_done());
+    // Each block once, and what several had asked for when the first of them got it.
+    assert!(given < 6 * usize::from(BLOCKS), "the writer gave {given} blocks");
+}
