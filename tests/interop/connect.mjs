@@ -15,6 +15,16 @@ const servers = new Map();
 // Bytes that are not the same everywhere.
 const pattern = (length) => Buffer.from(Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8)) & 255));
 
+const remote = (socket) => `${socket.rawStream.remoteHost}:${socket.rawStream.remotePort}`;
+
+// Until a socket that begins by a relay goes elsewhere.
+async function moved(socket) {
+  await socket.opened;
+  const from = remote(socket);
+  while (remote(socket) === from) await new Promise((resolve) => setTimeout(resolve, 100));
+  return from;
+}
+
 function speak(socket, bytes, pieceBytes) {
   const said = pattern(bytes);
   return new Promise((resolve, reject) => {
@@ -27,7 +37,7 @@ function speak(socket, bytes, pieceBytes) {
       if (heard < bytes) return;
       resolve({
         bytes: heard, opened, key: b4a.toString(socket.remotePublicKey, 'hex'),
-        remote: `${socket.rawStream.remoteHost}:${socket.rawStream.remotePort}`,
+        remote: remote(socket),
       });
     });
     for (let at = 0; at < bytes; at += pieceBytes) socket.write(said.subarray(at, Math.min(bytes, at + pieceBytes)));
@@ -53,7 +63,7 @@ await obey({
       socket.on('error', (error) => say('lost', { message: error.message }));
       socket.pipe(socket);
       say('connection', {
-        key: b4a.toString(socket.remotePublicKey, 'hex'), remote: `${socket.rawStream.remoteHost}:${socket.rawStream.remotePort}`,
+        key: b4a.toString(socket.remotePublicKey, 'hex'), remote: remote(socket),
       });
     });
     await server.listen(keyPair(seed));
@@ -63,9 +73,10 @@ await obey({
   async close({ seed }) {
     await servers.get(seed).close();
   },
-  async connect({ publicKey, seed, bytes, pieceBytes = 65536, relayThrough, localConnection = true }) {
+  async connect({ publicKey, seed, bytes, pieceBytes = 65536, relayThrough, localConnection = true, move = false }) {
     const socket = node.connect(key(publicKey), { keyPair: keyPair(seed), relayThrough: key(relayThrough), localConnection });
-    const heard = await speak(socket, bytes, pieceBytes);
+    const from = move ? await moved(socket) : undefined;
+    const heard = { ...await speak(socket, bytes, pieceBytes), from };
     socket.end();
     return heard;
   },

@@ -12,6 +12,7 @@ use hyper_swarm::dht::{ConnectOptions, Dht, DhtOptions, PathKind, PeerConnection
 use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 const SCRIPT: &str = "connect.mjs";
@@ -40,6 +41,7 @@ struct Public {
     bootstrap: SocketAddrV4,
     relay: Relay,
     clients: mpsc::UnboundedReceiver<[u8; 32]>,
+    relaying: JoinHandle<()>,
     _nodes: Vec<Dht>,
 }
 
@@ -48,21 +50,22 @@ impl Public {
         let internet = Internet::new()?;
         let resident = Resident::new(internet.public())?;
         let (told, clients) = mpsc::unbounded_channel();
-        let (nodes, relay) = resident
+        let (nodes, relay, relaying) = resident
             .run(async move {
                 let nodes = nodes().await?;
                 let host = nodes.last().context("no node")?;
                 let relay = Relay::new(host);
                 let mut server = host.listen(&key_pair(RELAY), ServerOptions::default()).await?;
                 let serving = relay.clone();
-                tokio::spawn(async move {
+                let relaying = tokio::spawn(async move {
+                    let mut clients = JoinSet::new();
                     while let Some(connection) = server.accept().await {
                         let _ = told.send(*connection.remote_public_key());
                         let relay = serving.clone();
-                        tokio::spawn(async move { relay.serve(connection).await });
+                        clients.spawn(async move { relay.serve(connection).await });
                     }
                 });
-                Ok((nodes, relay))
+                Ok((nodes, relay, relaying))
             })
             .await?;
         Ok(Self {
@@ -71,6 +74,7 @@ impl Public {
             bootstrap: nodes[0].local_address(),
             relay,
             clients,
+            relaying,
             _nodes: nodes,
         })
     }
@@ -371,5 +375,98 @@ async fn two_random_nats_are_relayed() -> Result<()> {
     let mut net = Public::new().await?;
     let paths = between_homes(&mut net, Nat::Random, Nat::Random, through_relay()).await?;
     assert_eq!(paths, (PathKind::Relayed, PathKind::Relayed));
+    Ok(())
+}
+
+fn at_once() -> (ServerOptions, ConnectOptions) {
+    let server = ServerOptions {
+        relay_grace: Duration::ZERO,
+        ..ServerOptions::default()
+    };
+    let client = ConnectOptions {
+        relay_grace: Duration::ZERO,
+        ..through_relay()
+    };
+    (server, client)
+}
+
+/// Connects as a guest, by the relay, and waits until the connection does not go there any more.
+async fn relayed_then_not(home: &Resident, bootstrap: SocketAddrV4) -> Result<(PeerConnection, Dht)> {
+    let (connection, dht) = home
+        .run(async move {
+            let dht = guest(bootstrap, Ipv4Addr::UNSPECIFIED).await?;
+            let (keys, server, options) = (key_pair(CLIENT), key_pair(SERVER).public_key(), at_once().1);
+            let connecting = dht.connect(server, &keys, &options);
+            Ok((timeout(Duration::from_secs(20), connecting).await??, dht))
+        })
+        .await?;
+    ensure!(connection.path == PathKind::Relayed, "{:?}", connection.path);
+    let relay = connection.stream.remote_addr();
+    let moved = async {
+        while connection.stream.remote_addr() == relay {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let moved = timeout(Duration::from_secs(45), moved).await;
+    moved.context("it stays with the relay")?;
+    Ok((connection, dht))
+}
+
+/// To guess a port takes seconds; the relay is there at once. When the hole is there, it is not needed any more, and may go.
+#[tokio::test]
+async fn a_relayed_connection_goes_the_direct_way_when_a_hole_is_punched() -> Result<()> {
+    let mut net = Public::new().await?;
+    let bootstrap = net.bootstrap;
+    let server = Resident::new(&net.internet.home(1, Nat::Random)?)?;
+    let client = Resident::new(&net.internet.home(2, Nat::Consistent)?)?;
+    let (_host, mut told) = server
+        .run(async move {
+            let dht = guest(bootstrap, Ipv4Addr::UNSPECIFIED).await?;
+            let told = serve(&dht, at_once().0).await?;
+            Ok((dht, told))
+        })
+        .await?;
+    let (connection, _dht) = relayed_then_not(&client, bootstrap).await?;
+    assert_eq!(told.recv().await, Some(PathKind::Relayed));
+    // The other end has seen it by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    net.relaying.abort();
+    speak(connection).await
+}
+
+#[tokio::test]
+async fn our_client_and_a_javascript_server_leave_the_relay_for_a_hole() -> Result<()> {
+    let mut net = Public::new().await?;
+    let bootstrap = net.bootstrap;
+    let mut script = script_at(&net.internet.home(1, Nat::Random)?, bootstrap).await?;
+    let client = Resident::new(&net.internet.home(2, Nat::Consistent)?)?;
+    script.ask(&json!({"do": "listen", "seed": SERVER})).await?;
+    let (connection, _dht) = relayed_then_not(&client, bootstrap).await?;
+    speak(connection).await
+}
+
+#[tokio::test]
+async fn a_javascript_client_and_our_server_leave_the_relay_for_a_hole() -> Result<()> {
+    let mut net = Public::new().await?;
+    let bootstrap = net.bootstrap;
+    let server = Resident::new(&net.internet.home(1, Nat::Random)?)?;
+    let mut script = script_at(&net.internet.home(2, Nat::Consistent)?, bootstrap).await?;
+    let (_host, mut told) = server
+        .run(async move {
+            let dht = guest(bootstrap, Ipv4Addr::UNSPECIFIED).await?;
+            let told = serve(&dht, at_once().0).await?;
+            Ok((dht, told))
+        })
+        .await?;
+    let connect = json!({
+        "do": "connect", "publicKey": public(SERVER), "seed": CLIENT, "bytes": BYTES, "relayThrough": public(RELAY),
+        "move": true,
+    });
+    let heard = timeout(Duration::from_secs(60), script.ask(&connect)).await??;
+    assert_eq!(
+        (&heard["bytes"], told.recv().await),
+        (&json!(BYTES), Some(PathKind::Relayed))
+    );
+    assert_ne!(heard["from"], heard["remote"]);
     Ok(())
 }

@@ -30,16 +30,17 @@ pub use client::ConnectOptions;
 pub use error::ConnectError;
 pub use handshake::{Agreed, ClientHandshake, HandshakeError, ServerHandshake};
 pub use local::local_addresses;
-pub use way::{PathKind, RELAY_GRACE, RawStream, StartError, Way, direct_or_relayed};
+pub use way::{Found, PathKind, RELAY_GRACE, RawStream, Seeking, StartError, Way};
 
 /// A connection to a peer. Its link has the peer's key.
 #[derive(Debug)]
 pub struct PeerConnection {
     /// Messages to and from the peer, and how the connection ends.
     pub connection: Connection,
-    /// Where the peer, or the relay between, is reached.
+    /// Where the peer, or the relay between, was reached at first. One that began by a relay may go on directly:
+    /// [`StreamHandle::remote_addr`] tells.
     pub remote_address: SocketAddrV4,
-    /// How it is reached.
+    /// How it was reached at first.
     pub path: PathKind,
     /// The stream below.
     pub stream: StreamHandle,

@@ -8,6 +8,7 @@ mod tests;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hyper_core::crypto::{self, KeyPair};
 use subtle::ConstantTimeEq;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use self::session::{Asked, PunchRequest, Session};
 use self::table::{Admission, Table};
 use super::connect::peers;
-use super::connect::{PeerConnection, ServerHandshake, noise_keys};
+use super::connect::{PeerConnection, RELAY_GRACE, ServerHandshake, noise_keys};
 use super::messages::{ReadPayload, RelayInfo};
 use super::records::{Announcer, PeerRecord};
 use super::router::{ServeHandshake, ServeHolepunch};
@@ -54,6 +55,8 @@ pub struct ServerOptions {
     pub holepunch: bool,
     /// The relay that askers are to meet us at if there is no direct way.
     pub relay_through: Option<[u8; 32]>,
+    /// So long the direct way alone is tried before we go to a relay; it is tried on then. Default: [`RELAY_GRACE`].
+    pub relay_grace: Duration,
     /// How connections behave.
     pub connection: connection::Options,
 }
@@ -65,6 +68,7 @@ impl Default for ServerOptions {
             share_local_address: true,
             holepunch: true,
             relay_through: None,
+            relay_grace: RELAY_GRACE,
             connection: connection::Options::hyperdht(),
         }
     }

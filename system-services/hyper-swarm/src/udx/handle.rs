@@ -113,7 +113,7 @@ impl StreamHandle {
         socket: &Socket,
         remote_id: u32,
         remote: SocketAddr,
-    ) -> Result<impl Future<Output = Result<(), UdxError>> + Send + 'static, UdxError> {
+    ) -> Result<impl Future<Output = Result<(), UdxError>> + Send + use<>, UdxError> {
         self.shared.update(|state| {
             if state.path.is_none() {
                 return Err(UdxError::NotConnected {

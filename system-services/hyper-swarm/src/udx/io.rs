@@ -42,7 +42,7 @@ impl Drop for UdxStream {
             state.is_dropped = true;
             (state.reader, state.writer) = (None, None);
             if !state.machine.has_finished() || state.path.is_none() {
-                state.machine.destroy();
+                state.destroy();
             }
         });
     }

@@ -126,7 +126,7 @@ impl Shared {
     }
 
     pub(super) fn destroy(self: &Arc<Self>) {
-        self.update(|state| state.machine.destroy());
+        self.update(State::destroy);
     }
 
     /// Waits until `check` finds something; it is asked again whenever something has happened.
@@ -164,11 +164,19 @@ impl State {
         Some(path.socket.clone())
     }
 
+    /// The ends of a stream that is relayed may have left the relay for a direct way: it has nothing to say to them.
+    pub(super) fn destroy(&mut self) {
+        match self.relay_to {
+            Some(_) => self.machine.abandon(),
+            None => self.machine.destroy(),
+        }
+    }
+
     /// Takes notice of what has happened in the machine.
     pub(super) fn take_events(&mut self) -> Wakers {
         let mut wakers = Wakers::default();
         if self.is_dropped && self.outcome.is_none() && self.machine.is_sent() {
-            self.machine.destroy();
+            self.destroy();
         }
         while let Some(event) = self.machine.poll_event() {
             let is_over = matches!(event, Event::Closed(_));

@@ -25,7 +25,7 @@ pub use types::{CloseReason, Config, Event};
 use self::receiver::Receiver;
 use self::sender::Sender;
 use super::mtu::MtuSearch;
-use super::packet::{Flags, Header, Packet, PacketError, Seq};
+use super::packet::{Flags, Header, Packet, PacketError};
 
 /// Messages beside the stream that wait in each direction; further ones are dropped.
 const MAX_MESSAGES: usize = 64;
@@ -60,8 +60,6 @@ pub struct Stream {
     /// When to ask again for a window, and how often nothing came back.
     question_at: Option<Instant>,
     questions: u32,
-    /// What the peer waits for, of the packets that a relay passes on to it.
-    relayed: Option<Seq>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +100,6 @@ impl Stream {
             sent_at: now,
             question_at: None,
             questions: 0,
-            relayed: None,
         }
     }
 
@@ -238,6 +235,13 @@ impl Stream {
         }
     }
 
+    /// Ends the stream at once, without a word to the peer.
+    pub fn abandon(&mut self) {
+        if matches!(self.state, State::Open | State::Destroying) {
+            self.close(CloseReason::Destroyed, State::Closed);
+        }
+    }
+
     /// Moves bytes out in order; 0 when there are none at present.
     pub fn read(&mut self, out: &mut [u8]) -> usize {
         let len = self.receiver.read(out);
@@ -268,9 +272,6 @@ impl Stream {
 
     /// A packet of the peer is passed on to another, as a relay does, instead of being received here.
     pub fn note_relayed(&mut self, header: &Header) {
-        if self.relayed.is_none_or(|ack| ack.is_before(header.ack)) {
-            self.relayed = Some(header.ack);
-        }
         if header.flags.has(Flags::DESTROY) && self.state == State::Open {
             self.close(CloseReason::Reset, State::Closed);
         }

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use self::find::{Found, Search};
 use self::punch::Punching;
 use super::{
-    ClientHandshake, ConnectError, PathKind, PeerConnection, RELAY_GRACE, RawStream, Way, direct_or_relayed,
-    is_bogon, is_reserved, local_addresses, noise_keys, on_the_same_network,
+    ClientHandshake, ConnectError, PathKind, PeerConnection, RELAY_GRACE, RawStream, Seeking, Way, is_bogon,
+    is_reserved, local_addresses, noise_keys, on_the_same_network, way,
 };
 use crate::connection;
 use crate::dht::messages::{Firewall, NoisePayload, RelayThrough, UdxInfo};
@@ -30,6 +30,8 @@ pub struct ConnectOptions {
     pub relay_addresses: Vec<SocketAddrV4>,
     /// The relay that the server is to meet us at if there is no direct way.
     pub relay_through: Option<[u8; 32]>,
+    /// So long the direct way alone is tried before a relay is used; it is tried on then. Default: [`RELAY_GRACE`].
+    pub relay_grace: Duration,
     /// Whether the server is told our addresses on our own networks, and is looked for there when it is on the same.
     pub local_connection: bool,
     /// How the connection behaves.
@@ -41,6 +43,7 @@ impl Default for ConnectOptions {
         Self {
             relay_addresses: Vec::new(),
             relay_through: None,
+            relay_grace: RELAY_GRACE,
             local_connection: true,
             connection: connection::Options::hyperdht(),
         }
@@ -72,16 +75,16 @@ impl Dht {
         };
         let found = search.run(&options.relay_addresses).await?;
         self.remember(server, &found);
+        let (stream_id, session) = (found.stream.id, found.agreed.session.clone());
         let reach = Reach {
-            dht: self,
+            dht: self.clone(),
             target: search.target,
-            ours: &ours,
-            found: &found,
-            options,
+            ours,
+            found,
+            local_connection: options.local_connection,
         };
-        let way = reach.way(&mut stream).await?;
-        let session = &found.agreed.session;
-        Ok(stream.start(way, found.stream.id, session, &options.connection)?)
+        let way = reach.way(&mut stream, options.relay_grace).await?;
+        Ok(stream.start(way, stream_id, &session, &options.connection)?)
     }
 
     fn remember(&self, server: [u8; 32], found: &Found) {
@@ -120,18 +123,22 @@ fn describe(dht: &Dht, stream: &RawStream, options: &ConnectOptions) -> Result<N
 }
 
 /// A server that has answered.
-struct Reach<'a> {
-    dht: &'a Dht,
+struct Reach {
+    dht: Dht,
     target: [u8; 32],
-    ours: &'a NoisePayload,
-    found: &'a Found,
-    options: &'a ConnectOptions,
+    ours: NoisePayload,
+    found: Found,
+    local_connection: bool,
 }
 
-impl Reach<'_> {
+impl Reach {
     /// The best way to the server.
-    async fn way(&self, stream: &mut RawStream) -> Result<Way, ConnectError> {
-        let stream_id = stream.id();
+    async fn way(
+        self,
+        stream: &mut RawStream,
+        relay_grace: Duration,
+    ) -> Result<way::Found<ConnectError>, ConnectError> {
+        let (dht, stream_id) = (self.dht.clone(), stream.id());
         let theirs = self.found.theirs.relay_through.clone();
         let meeting = theirs.map(|relay| Meeting::new(relay, false)).or_else(|| {
             self.ours
@@ -139,23 +146,14 @@ impl Reach<'_> {
                 .clone()
                 .map(|relay| Meeting::new(relay, true))
         });
-        let relayed = meeting.map(|meeting| async move {
-            meet(self.dht, &meeting, stream_id)
-                .await
-                .map_err(ConnectError::Relay)
-        });
-        let direct = async {
-            tokio::select! {
-                // The server may find us first.
-                Some(way) = stream.arrival() => Ok(way),
-                way = self.direct() => way,
-            }
-        };
-        direct_or_relayed(direct, relayed, RELAY_GRACE).await
+        let relayed = meeting
+            .map(|meeting| async move { meet(&dht, &meeting, stream_id).await.map_err(ConnectError::Relay) });
+        let direct: Seeking<_> = Box::pin(async move { self.direct().await });
+        stream.way(direct, relayed, relay_grace).await
     }
 
     async fn direct(&self) -> Result<Way, ConnectError> {
-        let found = self.found;
+        let found = &self.found;
         if !found.is_relayed {
             return self.by(self.dht.current_socket(), found.server_address, PathKind::Direct);
         }
@@ -175,7 +173,7 @@ impl Reach<'_> {
             return self.on_our_network().await.ok_or(ConnectError::NoWay);
         };
         let punching = Punching {
-            dht: self.dht,
+            dht: &self.dht,
             target: self.target,
             found,
             holepunch,
@@ -188,9 +186,9 @@ impl Reach<'_> {
 
     /// The server, if it is on our own network. Waits for ever if it is not, or does not answer there.
     async fn on_our_network(&self) -> Option<Way> {
-        let found = self.found;
+        let found = &self.found;
         let is_same_host = found.client_address.ip() == found.server_address.ip();
-        if !self.options.local_connection || !is_same_host {
+        if !self.local_connection || !is_same_host {
             return None;
         }
         let theirs = found.theirs.addresses4.iter().copied();
@@ -205,6 +203,6 @@ impl Reach<'_> {
     }
 
     fn by(&self, socket: SocketId, address: SocketAddrV4, kind: PathKind) -> Result<Way, ConnectError> {
-        Way::by(self.dht, socket, address, kind).ok_or(ConnectError::NoWay)
+        Way::by(&self.dht, socket, address, kind).ok_or(ConnectError::NoWay)
     }
 }

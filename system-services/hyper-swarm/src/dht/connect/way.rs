@@ -1,7 +1,7 @@
 //! The stream of a connection and the way it goes.
 
 use std::net::{SocketAddr, SocketAddrV4};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,43 +110,56 @@ impl RawStream {
 
     /// Waits until the peer has sent something to it, which it does where it has found a way.
     pub async fn arrival(&mut self) -> Option<Way> {
-        loop {
-            let Arrival { socket, from } = self.arrivals.recv().await?;
-            if let SocketAddr::V4(address) = from {
-                return Some(Way {
-                    socket,
-                    address,
-                    kind: PathKind::Direct,
-                    stream_id: None,
-                    keep: None,
-                });
-            }
+        arrival(&mut self.arrivals).await
+    }
+
+    /// The best way to the peer: a direct one, be it that the peer finds us first, or by a relay, if there is one and the direct
+    /// way fails or is not found within `head_start`.
+    ///
+    /// # Errors
+    /// That of the one that failed last.
+    pub async fn way<E>(
+        &mut self,
+        direct: Seeking<E>,
+        relayed: Option<impl Future<Output = Result<Way, E>>>,
+        head_start: Duration,
+    ) -> Result<Found<E>, E> {
+        tokio::select! {
+            Some(way) = arrival(&mut self.arrivals) => Ok(Found::only(way)),
+            found = direct_or_relayed(direct, relayed, head_start) => found,
         }
     }
 
-    /// Connects it by `way` to the peer's stream, and runs the connection over it.
+    /// Connects it by the way that was found to the peer's stream `stream_id`, and runs the connection over it.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(
+    pub fn start<E: Send + 'static>(
         self,
-        way: Way,
+        found: Found<E>,
         stream_id: u32,
         session: &Session,
         options: &connection::Options,
     ) -> Result<PeerConnection, StartError> {
+        let Found { way, better } = found;
         let handle = self.stream.handle().clone();
-        let stream_id = way.stream_id.unwrap_or(stream_id);
-        handle.connect(&way.socket, stream_id, way.address.into())?;
+        let first_id = way.stream_id.unwrap_or(stream_id);
+        handle.connect(&way.socket, first_id, way.address.into())?;
         let connection = connection::start(self.stream, session, options)?;
         let (stream, mut arrivals, keep) = (handle.clone(), self.arrivals, way.keep);
         tokio::spawn(async move {
-            // As long as somebody listens, packets are taken from wherever the peer sends them: it may find a better way.
-            let elsewhere = async { while arrivals.recv().await.is_some() {} };
+            let elsewhere = async {
+                if way.kind == PathKind::Relayed {
+                    leave_relay(&stream, &mut arrivals, better, stream_id).await;
+                }
+                // As long as somebody listens, packets are taken from wherever the peer sends them: it may find a better way.
+                while arrivals.recv().await.is_some() {}
+            };
             tokio::select! {
                 () = elsewhere => {}
                 _ = stream.closed() => {}
             }
+            // Not before: when one end leaves the relay, what the other still sends by it is lost.
             drop(keep);
         });
         Ok(PeerConnection {
@@ -158,32 +171,84 @@ impl RawStream {
     }
 }
 
-/// Tries the direct way, and a relay if there is one and the direct way fails or is not found within `head_start`.
-///
-/// # Errors
-/// That of the one that failed last.
-pub async fn direct_or_relayed<E>(
-    direct: impl Future<Output = Result<Way, E>>,
+async fn arrival(arrivals: &mut mpsc::Receiver<Arrival>) -> Option<Way> {
+    loop {
+        let Arrival { socket, from } = arrivals.recv().await?;
+        if let SocketAddr::V4(address) = from {
+            return Some(Way {
+                socket,
+                address,
+                kind: PathKind::Direct,
+                stream_id: None,
+                keep: None,
+            });
+        }
+    }
+}
+
+/// Lets a stream that goes by a relay go the direct way when there is one, found by us or by the peer.
+async fn leave_relay<E>(
+    stream: &StreamHandle,
+    arrivals: &mut mpsc::Receiver<Arrival>,
+    better: Option<Seeking<E>>,
+    stream_id: u32,
+) {
+    let found_here = async { better?.await.ok() };
+    let way = tokio::select! {
+        Some(way) = found_here => way,
+        Some(way) = arrival(arrivals) => way,
+        else => return,
+    };
+    match stream.change_remote(&way.socket, stream_id, way.address.into()) {
+        Ok(_) => {
+            tracing::debug!(address = %way.address, "a connection goes the direct way now, and by the relay no more");
+            // The peer shall see it, also if nothing else is to be said; as JavaScript's peers do.
+            let _ = stream.send_message(b"");
+        }
+        Err(error) => tracing::debug!(%error, "a connection stays with the relay"),
+    }
+}
+
+/// The direct way, while it is sought.
+pub type Seeking<E> = Pin<Box<dyn Future<Output = Result<Way, E>> + Send>>;
+
+/// A way, and perhaps a better one to come.
+pub struct Found<E> {
+    /// The way to begin with.
+    pub way: Way,
+    /// The direct way, if that one is by a relay and the search goes on.
+    pub better: Option<Seeking<E>>,
+}
+
+impl<E> Found<E> {
+    /// No other way is sought.
+    pub fn only(way: Way) -> Self {
+        Self { way, better: None }
+    }
+}
+
+async fn direct_or_relayed<E>(
+    mut direct: Seeking<E>,
     relayed: Option<impl Future<Output = Result<Way, E>>>,
     head_start: Duration,
-) -> Result<Way, E> {
-    let mut direct = pin!(direct);
+) -> Result<Found<E>, E> {
     let Some(relayed) = relayed else {
-        return direct.await;
+        return direct.await.map(Found::only);
     };
     let mut relayed = pin!(relayed);
     match tokio::time::timeout(head_start, &mut direct).await {
-        Ok(Ok(way)) => Ok(way),
-        Ok(Err(_)) => relayed.await,
-        Err(_) => tokio::select! {
-            way = &mut direct => match way {
-                Ok(way) => Ok(way),
-                Err(_) => relayed.await,
-            },
-            way = &mut relayed => match way {
-                Ok(way) => Ok(way),
-                Err(_) => direct.await,
-            },
+        Ok(Ok(way)) => return Ok(Found::only(way)),
+        Ok(Err(_)) => return relayed.await.map(Found::only),
+        Err(_) => {}
+    }
+    tokio::select! {
+        way = &mut direct => match way {
+            Ok(way) => Ok(Found::only(way)),
+            Err(_) => relayed.await.map(Found::only),
+        },
+        way = &mut relayed => match way {
+            Ok(way) => Ok(Found { way, better: Some(direct) }),
+            Err(_) => direct.await.map(Found::only),
         },
     }
 }

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{ServerCore, is_same};
 use crate::dht::connect::peers;
 use crate::dht::connect::{
-    Agreed, PathKind, PeerConnection, RELAY_GRACE, RawStream, ServerHandshake, Way, direct_or_relayed,
-    is_private, local_addresses, on_the_same_network,
+    Agreed, Found, PathKind, PeerConnection, RawStream, Seeking, ServerHandshake, Way, is_private,
+    local_addresses, on_the_same_network,
 };
 use crate::dht::holepunch::{NONCE_BYTES, Puncher, Sealer};
 use crate::dht::messages::{
@@ -88,14 +88,13 @@ impl Session {
     }
 
     /// The whole of it.
-    pub(super) async fn run(mut self, asked: Asked) {
-        let accepted = self.core.accepted.clone();
+    pub(super) async fn run(self, asked: Asked) {
+        let (core, id) = (self.core.clone(), self.id);
+        let accepted = core.accepted.clone();
         let connection = tokio::select! {
             connection = self.connection(asked) => connection,
             () = accepted.closed() => return,
         };
-        // Its sockets are not needed any more.
-        self.puncher = None;
         let handle = connection
             .as_ref()
             .map(|connection| connection.connection.handle.clone());
@@ -106,7 +105,7 @@ impl Session {
             refused.into_inner().connection.handle.destroy();
         }
         tokio::select! {
-            () = sleep(MEMORY) => self.core.forget(self.id),
+            () = sleep(MEMORY) => core.forget(id),
             () = accepted.closed() => {}
         }
         if let Some(handle) = handle.filter(|handle| !handle.is_heard()) {
@@ -114,7 +113,7 @@ impl Session {
         }
     }
 
-    async fn connection(&mut self, asked: Asked) -> Option<PeerConnection> {
+    async fn connection(mut self, asked: Asked) -> Option<PeerConnection> {
         let Asked {
             incoming,
             serve,
@@ -141,19 +140,20 @@ impl Session {
         let socket = self.prepare(approach, &theirs, &agreed);
         self.choose_relay(&ours, &theirs);
         self.reply(&incoming, &serve, reply, socket);
-        let way = match approach {
+        let core = self.core.clone();
+        let found = match approach {
             Approach::Reach(address) => {
                 let socket = if serve.direct {
                     incoming.socket
                 } else {
                     self.dht.current_socket()
                 };
-                Way::by(&self.dht, socket, address, PathKind::Direct)?
+                Found::only(Way::by(&self.dht, socket, address, PathKind::Direct)?)
             }
             _ => self.reached(&mut stream, approach).await?,
         };
-        let options = &self.core.options.connection;
-        stream.start(way, udx.id, &agreed.session, options).ok()
+        let options = &core.options.connection;
+        stream.start(found, udx.id, &agreed.session, options).ok()
     }
 
     /// What we say of ourselves.
@@ -244,7 +244,7 @@ impl Session {
     }
 
     /// Until the client is reached, by whatever way.
-    async fn reached(&mut self, stream: &mut RawStream, approach: Approach) -> Option<Way> {
+    async fn reached(mut self, stream: &mut RawStream, approach: Approach) -> Option<Found<()>> {
         let (dht, stream_id) = (self.dht.clone(), stream.id());
         let relayed = self.relay.clone().map(|meeting| async move {
             meet(&dht, &meeting, stream_id)
@@ -253,19 +253,19 @@ impl Session {
                 .map_err(drop)
         });
         let head_start = match approach {
-            Approach::Wait => COMING,
-            _ => RELAY_GRACE,
+            Approach::Wait => COMING.min(self.core.options.relay_grace),
+            _ => self.core.options.relay_grace,
         };
-        let direct = async { self.direct(stream, approach).await.ok_or(()) };
-        direct_or_relayed(direct, relayed, head_start).await.ok()
+        let direct: Seeking<()> = Box::pin(async move { self.direct(approach).await.ok_or(()) });
+        let mut found = stream.way(direct, relayed, head_start).await.ok()?;
+        if approach == Approach::Punch && found.way.kind == PathKind::Direct {
+            found.way.kind = PathKind::Punched;
+        }
+        Some(found)
     }
 
-    /// Until the client is reached directly; `None` when there is no hope.
-    async fn direct(&mut self, stream: &mut RawStream, approach: Approach) -> Option<Way> {
-        let kind = match approach {
-            Approach::Punch => PathKind::Punched,
-            _ => PathKind::Direct,
-        };
+    /// Until the client is reached directly, unless it comes by itself; `None` when there is no hope.
+    async fn direct(&mut self, approach: Approach) -> Option<Way> {
         let patience = Instant::now() + PATIENCE;
         let mut is_over = false;
         loop {
@@ -278,7 +278,6 @@ impl Session {
                 }
             };
             tokio::select! {
-                way = stream.arrival() => return way.map(|way| Way { kind, ..way }),
                 Some(request) = self.punches.recv() => is_over |= !self.step(request).await,
                 hole = punching => match hole {
                     Some(hole) => return Way::by(&self.dht, hole.socket, hole.address, PathKind::Punched),

@@ -97,9 +97,10 @@ proptest! {
         let ends = [0, 1].map(|id| connected(&config(id), now));
         let mut network = Network::new(path, ends, [pattern(len), Vec::new()], 1000, now);
         let outcome = network.run();
-        prop_assert_ne!(outcome[0], Outcome::Waits);
         let got = &network.received[1];
         prop_assert!(pattern(len).starts_with(got), "no byte that was not sent");
+        // Who has brought everything there has nothing to say any more, and hears nothing.
+        prop_assert!(outcome[0] != Outcome::Waits || got.len() == len);
     }
 
     #[test]

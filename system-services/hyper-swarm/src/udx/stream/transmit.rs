@@ -15,10 +15,7 @@ impl Stream {
             State::Open => self.transmit_open(stream, now, out),
             State::Destroying => {
                 self.state = State::Closed;
-                let mut header = self.header(stream, Flags::DESTROY);
-                // The peer knows the numbers of those whose packets were passed on to it.
-                header.seq = self.relayed.unwrap_or(header.seq);
-                out.extend_from_slice(&header.encode(0));
+                out.extend_from_slice(&self.header(stream, Flags::DESTROY).encode(0));
                 true
             }
             State::Lingering { .. } if self.owes_ack => self.ack(stream, out),
