@@ -1,5 +1,7 @@
 //! Proving to others what is stored, and storing what others prove.
 
+use std::borrow::Cow;
+
 use super::{Core, CoreError};
 use crate::crypto;
 use crate::manifest::{Manifest, Verifier, WrongManifest};
@@ -147,13 +149,13 @@ impl State {
         message: &Incoming<'_>,
         leaf: Option<Leaf>,
     ) -> Result<Result<Applied, NotApplied>, CoreError> {
-        let (verifier, is_new) = match (&self.verifier, message.manifest) {
-            (Some(known), _) => (known.clone(), false),
+        let verifier = match (&self.verifier, message.manifest) {
+            (Some(known), _) => Cow::Borrowed(known),
             // Peers send no manifest of a compat core: only who has the key's secret half can have signed it.
-            (None, None) if message.proof.upgrade.is_some() => (Verifier::compat(self.key), true),
+            (None, None) if message.proof.upgrade.is_some() => Cow::Owned(Verifier::compat(self.key)),
             (None, None) => return Ok(Err(NotApplied::NoManifest)),
             (None, Some(manifest)) => match Verifier::new(self.key, manifest.clone()) {
-                Ok(verifier) => (verifier, true),
+                Ok(verifier) => Cow::Owned(verifier),
                 Err(wrong) => return Ok(Err(wrong.into())),
             },
         };
@@ -162,7 +164,7 @@ impl State {
             Err(VerifyError::Read(error)) => return Err(ours(error)),
             Err(error) => return Ok(Err(error.into())),
         };
-        if is_new {
+        if let Cow::Owned(verifier) = verifier {
             writer.put_manifest(verifier.manifest())?;
             self.verifier = Some(verifier);
         }

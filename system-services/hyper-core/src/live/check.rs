@@ -230,17 +230,17 @@ impl Parts {
 }
 
 fn take_apart(work: Work) -> Result<Parts, End> {
-    let block = work.data.block.as_ref().map(|block| block.index);
-    let proof = Proof::try_from(&work.data).map_err(|error| End::of_node(block, &error))?;
-    let manifest = match &work.data.manifest {
-        None => None,
-        Some(encoded) => {
-            Some(Manifest::decode(&encoded.0).map_err(|error| End::Refused(Fault::Tree(error.to_string())))?)
-        }
-    };
+    let mut data = work.data;
+    let block = data.block.as_ref().map(|block| block.index);
+    let value = data.block.as_mut().map(|block| std::mem::take(&mut block.value));
+    let manifest = data.manifest.take().map(|encoded| Manifest::decode(&encoded.0));
+    let manifest = manifest
+        .transpose()
+        .map_err(|error| End::Refused(Fault::Tree(error.to_string())))?;
+    let proof = Proof::try_from(data).map_err(|error| End::of_node(block, &error))?;
     Ok(Parts {
         proof,
-        value: work.data.block.map(|block| block.value),
+        value,
         manifest,
     })
 }

@@ -40,8 +40,8 @@ impl From<Node> for messages::Node {
     }
 }
 
-fn nodes(nodes: &[messages::Node]) -> Result<Vec<Node>, NoSuchNode> {
-    nodes.iter().map(Node::try_from).collect()
+fn nodes(nodes: Vec<messages::Node>) -> Result<Vec<Node>, NoSuchNode> {
+    nodes.into_iter().map(|node| Node::try_from(&node)).collect()
 }
 
 fn wire_nodes(nodes: Vec<Node>) -> Vec<messages::Node> {
@@ -75,35 +75,35 @@ impl TryFrom<&Request> for ProofRequest {
     }
 }
 
-impl TryFrom<&Data> for Proof {
+impl TryFrom<Data> for Proof {
     type Error = NoSuchNode;
 
-    /// The proof in a message. The block's value stays there.
-    fn try_from(data: &Data) -> Result<Self, NoSuchNode> {
-        let node = match (&data.block, &data.hash) {
+    /// The proof in a message, without the block's value.
+    fn try_from(data: Data) -> Result<Self, NoSuchNode> {
+        let node = match (data.block, data.hash) {
             (Some(block), _) => Some(NodeProof::Block {
                 block: block.index,
-                nodes: nodes(&block.nodes)?,
+                nodes: nodes(block.nodes)?,
             }),
             (None, Some(hash)) => Some(NodeProof::Hash {
                 position: position(hash.index)?,
-                nodes: nodes(&hash.nodes)?,
+                nodes: nodes(hash.nodes)?,
             }),
             (None, None) => None,
         };
-        let seek = data.seek.as_ref().map(|seek| {
+        let seek = data.seek.map(|seek| {
             Ok(SeekProof {
                 bytes: seek.bytes,
-                nodes: nodes(&seek.nodes)?,
+                nodes: nodes(seek.nodes)?,
             })
         });
-        let upgrade = data.upgrade.as_ref().map(|upgrade| {
+        let upgrade = data.upgrade.map(|upgrade| {
             Ok(UpgradeProof {
                 start: upgrade.start,
                 length: upgrade.length,
-                nodes: nodes(&upgrade.nodes)?,
-                additional_nodes: nodes(&upgrade.additional_nodes)?,
-                signature: upgrade.signature.clone(),
+                nodes: nodes(upgrade.nodes)?,
+                additional_nodes: nodes(upgrade.additional_nodes)?,
+                signature: upgrade.signature,
             })
         });
         Ok(Self {

@@ -18,6 +18,9 @@ const MOST_IN_LOG: usize = 256 * 1024;
 /// A block of so many bytes is not gathered with others, when bytes go into the block file alone anyway.
 const LARGE_BYTES: usize = 32 * 1024;
 
+/// The most bytes that a place in a block file and a checksum take in a record.
+const MOST_PLACE_BYTES: usize = 5 + 9 + 9 + 4;
+
 /// What a change did. It counts once its record is in the log.
 #[derive(Debug)]
 pub(super) struct Change {
@@ -155,7 +158,8 @@ impl Change {
             self.segments.write(inside.at, &self.waiting)?;
             touched.push(inside.at.segment);
         }
-        let mut record = Vec::with_capacity(header_bytes + self.steps.len() + self.waiting.len() + 64);
+        let places = (self.written.len() + 1) * MOST_PLACE_BYTES;
+        let mut record = Vec::with_capacity(header_bytes + places + self.steps.len() + self.waiting.len());
         record.resize(header_bytes, 0);
         put_uint(&mut record, self.written.len() as u64);
         for (extent, checksum) in &self.written {

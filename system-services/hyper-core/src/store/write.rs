@@ -110,8 +110,12 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn put_nodes(&mut self, nodes: impl IntoIterator<Item = Node>) -> Result<(), StoreError> {
         for node in nodes {
-            self.change.note(&Op::Node(node));
-            self.chunk(chunk_of(node.position))?.set_node(node);
+            let chunk = self.chunk(chunk_of(node.position))?;
+            // Proofs of neighbours bring the same nodes again and again.
+            if chunk.node(node.position) != Some(node) {
+                chunk.set_node(node);
+                self.change.note(&Op::Node(node));
+            }
         }
         Ok(())
     }

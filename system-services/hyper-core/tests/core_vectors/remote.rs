@@ -23,7 +23,7 @@ fn verify(key: [u8; 32], data: &Data) -> Option<(Tree, Option<Vec<u8>>)> {
     let EncodedManifest(manifest) = data.manifest.as_ref()?;
     let verifier = Verifier::new(key, Manifest::decode(manifest).ok()?).ok()?;
     let value = data.block.as_ref().map(|block| block.value.clone());
-    let verified = verify_alone(&verifier, &Proof::try_from(data).ok()?, value.as_deref()).ok()?;
+    let verified = verify_alone(&verifier, &Proof::try_from(data.clone()).ok()?, value.as_deref()).ok()?;
     Some((verified.upgraded?.tree, value))
 }
 
@@ -63,7 +63,7 @@ fn a_node_that_no_core_has_is_refused() {
     let bytes = hex(&vectors("core")["remote"]["alone"]);
     let mut data = data(&bytes[32..]);
     data.upgrade.as_mut().unwrap().nodes[0].index = messages::MAX_UINT;
-    assert!(Proof::try_from(&data).is_err());
+    assert!(Proof::try_from(data).is_err());
 }
 
 #[test]
