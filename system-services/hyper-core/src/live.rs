@@ -41,6 +41,7 @@ pub(crate) struct Live {
     state: watch::Sender<CoreState>,
     snapshots: Mutex<Vec<Weak<Mutex<u64>>>>,
     shared: Mutex<Shared>,
+    news: Arc<store::News>,
     /// Many may add to the core at a time; who takes something away is alone until all have heard of it.
     order: RwLock<()>,
     /// A message of an extension was sent, or a peer is gone.
@@ -55,7 +56,7 @@ struct Shared {
     /// Who waits for messages of extensions.
     extensions: HashMap<ExtensionId, Arc<Notify>>,
     links: HashMap<PeerId, PeerLink>,
-    /// A thread checks and stores.
+    /// A thread checks and stores, or waits for more.
     storing: bool,
     networks: Vec<Weak<Network>>,
     ticked: Instant,
@@ -96,6 +97,7 @@ impl Live {
                 networks: Vec::new(),
                 ticked: Instant::now(),
             }),
+            news: Arc::default(),
             order: RwLock::new(()),
             said: Notify::new(),
         }))
@@ -296,7 +298,7 @@ impl Live {
                 let _ = link.wake.send(Wake::Room);
             }
         }
-        if shared.replicator.has_work() && !shared.storing {
+        if shared.replicator.has_work() {
             self.start_storing(shared);
         }
     }

@@ -55,7 +55,7 @@ use crate::session::CoreState;
 pub(crate) const MOST_ASKED: usize = 2048;
 
 /// Proofs that wait to be stored, in bytes: when there are so many, nothing more is asked for, and connections are not read.
-pub(crate) const MOST_WORK_BYTES: usize = 4 << 20;
+pub(crate) const MOST_WORK_BYTES: usize = 3 << 20;
 
 /// After the last session has gone, peers are told so late that a new one may have come.
 const LINGER: Duration = Duration::from_secs(30);

@@ -1,15 +1,42 @@
 //! Checking and storing what peers sent, on a thread that may block.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Live, Shared, lock, standing};
 use crate::key;
 use crate::replicator::{Done, End, Purpose, Work, short, work_bytes};
 
-/// Proofs that are stored in one commit, in bytes: enough that its cost does not count, few enough to keep the next ones coming.
-const COMMIT_BYTES: usize = 2 << 20;
+/// Proofs that are stored in one commit, in bytes: enough that its cost does not count, few enough to keep the next ones coming. It is
+/// what 24 blocks of 64 KiB take: those are hashed four at a time.
+const COMMIT_BYTES: usize = (24 + 1) * (64 << 10);
+
+/// So long the thread waits for more before it ends. While a transfer goes on it stays the same one, as each thread has memory of
+/// its own that the allocator does not give to another.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Tells the thread that there is more.
+#[derive(Default)]
+pub(super) struct News {
+    there: Mutex<bool>,
+    told: Condvar,
+}
+
+impl News {
+    fn tell(&self) {
+        *lock(&self.there) = true;
+        self.told.notify_one();
+    }
+
+    fn wait(&self) -> bool {
+        let waited = self
+            .told
+            .wait_timeout_while(lock(&self.there), WAIT, |there| !*there);
+        let (mut there, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *there)
+    }
+}
 
 /// Ends the state of storing, after a panic too.
 struct Storing<'a>(&'a Live);
@@ -21,8 +48,11 @@ impl Drop for Storing<'_> {
 }
 
 impl Live {
-    /// Starts the thread that checks and stores, until there is nothing left.
+    /// Has the thread check and store what there is, and starts it unless it is there.
     pub(super) fn start_storing(self: &Arc<Self>, shared: &mut Shared) {
+        if shared.storing {
+            return self.news.tell();
+        }
         // Without a runtime there are no connections, and nothing comes.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             shared.storing = true;
@@ -32,21 +62,40 @@ impl Live {
     }
 
     fn store_all(self: Arc<Self>) {
-        let storing = Storing(&self);
+        let mut live = self;
         loop {
-            let batch = {
-                let mut shared = lock(&self.shared);
-                let batch = shared.replicator.take_work(COMMIT_BYTES);
-                if batch.is_empty() {
-                    // Under the lock: what comes next starts a thread again.
-                    shared.storing = false;
-                    std::mem::forget(storing);
-                    return;
-                }
-                batch
-            };
+            live.store_what_there_is();
+            // Waiting does not keep the core open.
+            let (news, core) = (Arc::clone(&live.news), Arc::downgrade(&live));
+            drop(live);
+            let more = news.wait();
+            match core.upgrade() {
+                Some(open) => live = open,
+                None => return,
+            }
+            if !more && live.stops_storing() {
+                return;
+            }
+        }
+    }
+
+    fn store_what_there_is(self: &Arc<Self>) {
+        let storing = Storing(self);
+        loop {
+            let batch = lock(&self.shared).replicator.take_work(COMMIT_BYTES);
+            if batch.is_empty() {
+                std::mem::forget(storing);
+                return;
+            }
             self.store(batch);
         }
+    }
+
+    /// Whether the thread may end: what comes next starts it again.
+    fn stops_storing(&self) -> bool {
+        let mut shared = lock(&self.shared);
+        shared.storing = shared.replicator.has_work();
+        !shared.storing
     }
 
     fn store(self: &Arc<Self>, batch: Vec<Work>) {
