@@ -8,6 +8,7 @@
 
 mod audit;
 mod change;
+mod checked_file;
 mod chunk;
 mod cores;
 mod directory;
@@ -26,6 +27,7 @@ mod snapshot;
 mod tables;
 mod write;
 
+pub use checked_file::CheckedFile;
 pub(crate) use cores::CoreRecord;
 pub use error::{DamagedPart, StoreError};
 pub use head::Head;

@@ -413,6 +413,54 @@ fn a_block_file_that_is_gone_or_cut_off_costs_its_blocks_only() {
 }
 
 #[test]
+fn a_rotten_page_of_the_index_is_named_and_the_rest_is_whole() {
+    let disk = Disk::default();
+    let store = disk.open().unwrap();
+    for seed in 0..60 {
+        core(&store, seed).append(&blocks(seed, 40, 30)).unwrap();
+    }
+    drop(store);
+    let pages = disk.state().image.file("index").unwrap().len() / 4096;
+    let (mut named, mut whole) = (0, 0);
+    for rotten in 0..pages {
+        let disk = disk.copy();
+        let mut state = disk.state();
+        let index = state.image.file("index").unwrap();
+        let page = &mut index[4096 * rotten..][..4096];
+        page.iter_mut()
+            .enumerate()
+            .for_each(|(at, byte)| *byte ^= (at * 31 + 7) as u8);
+        drop(state);
+        for number in 0..60 {
+            let read = || {
+                let core = disk.open()?.core_by_number(number)?;
+                Ok((core.length()?, core.get(39)?))
+            };
+            match read() {
+                Ok((length, block)) => {
+                    assert_eq!((length, block), (40, blocks(number as u8, 40, 30).pop()));
+                    whole += 1;
+                }
+                Err(StoreError::DamagedIndex { page, offset }) => {
+                    // A page, or the one with its checksum.
+                    let place = offset / 4096;
+                    assert!(
+                        place == rotten as u64 || rotten == 0,
+                        "{rotten}: {page} at {offset}"
+                    );
+                    named += 1;
+                }
+                // The first page of the database has copies and checksums of its own.
+                Err(_) if rotten == 1 => {}
+                Err(other) => panic!("page {rotten}, core {number}: {other:?}"),
+            }
+        }
+    }
+    println!("{pages} pages: {named} named, {whole} whole");
+    assert!(named > 200 && whole > 40 * pages, "{named} named, {whole} whole");
+}
+
+#[test]
 fn an_index_without_its_log_is_refused() {
     let disk = cut_off_with(5);
     disk.state().image.names.remove("log");

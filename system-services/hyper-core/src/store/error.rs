@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::FORMAT;
+use super::checked_file::DamagedPage;
 use super::chunk::CHUNK_BLOCKS;
 use crate::flat_tree::Position;
 
@@ -73,6 +74,16 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: Box<redb::Error>,
+    },
+    /// A page of the index is not what was written. Whatever needs it cannot be read; the rest can once the store is opened again.
+    #[error(
+        "page {page} of the core store's index is damaged (byte {offset} of the file): restore the whole folder from a backup, or open it again for what does not need that page"
+    )]
+    DamagedIndex {
+        /// The page, of 4 KiB.
+        page: u64,
+        /// Where it lies in the file.
+        offset: u64,
     },
     /// The disk failed before, and what is on it is only known when it is read again.
     #[error(
@@ -175,6 +186,10 @@ pub(super) fn failed<E: Into<redb::Error>>(step: &'static str) -> impl FnOnce(E)
         let source = Box::new(source.into());
         match &*source {
             redb::Error::Io(error) if is_full(error.kind()) => StoreError::Full { step, source },
+            redb::Error::Io(error) if let Some(&DamagedPage { page, offset }) = DamagedPage::of(error) => {
+                StoreError::DamagedIndex { page, offset }
+            }
+            redb::Error::PreviousIo => StoreError::Failed,
             _ => StoreError::Database { step, source },
         }
     }

@@ -1,15 +1,16 @@
 //! The index: the database with all that is known of cores, except the bytes of their blocks.
 
 use std::fmt;
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Builder, Database, ReadableDatabase, StorageBackend};
 
+use super::checked_file::CheckedFile;
 use super::engine::LOG_FILE;
 use super::error::failed;
-use super::medium::{Medium, MediumFile};
+use super::medium::Medium;
 use super::tables::{META, STATE, create_tables};
 use super::{FORMAT, StoreError};
 
@@ -27,7 +28,7 @@ pub(super) struct Index {
 
 /// A file of the database.
 struct IndexFile {
-    file: Box<dyn MediumFile>,
+    file: CheckedFile,
     frozen: Arc<AtomicBool>,
 }
 
@@ -48,26 +49,26 @@ impl IndexFile {
 
 impl StorageBackend for IndexFile {
     fn len(&self) -> Result<u64> {
-        self.file.size()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.file.read_exact_at(out, offset)
+        self.file.read(offset, out)
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
         self.must_not_be_frozen()?;
-        self.file.set_size(length)
+        self.file.set_len(length)
     }
 
     fn sync_data(&self) -> Result<()> {
         self.must_not_be_frozen()?;
-        self.file.flush()
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.must_not_be_frozen()?;
-        self.file.write_all_at(data, offset)
+        self.file.write(offset, data)
     }
 }
 
@@ -77,8 +78,9 @@ impl Index {
     pub(super) fn open(medium: &dyn Medium) -> std::result::Result<Self, StoreError> {
         let step = "open its index";
         if let Some(file) = medium.open(INDEX_FILE).map_err(failed(step))? {
+            let file = CheckedFile::new(file);
             // The database would take it for a new one.
-            if file.size().map_err(failed(step))? == 0 {
+            if file.len().is_ok_and(|length| length == 0) {
                 return Err(StoreError::Foreign);
             }
             let index = Self::of(file)?;
@@ -86,7 +88,8 @@ impl Index {
             return Ok(index);
         }
         let step = "make its index";
-        let index = Self::of(medium.create(NEW_INDEX_FILE).map_err(failed(step))?)?;
+        let file = medium.create(NEW_INDEX_FILE).map_err(failed(step))?;
+        let index = Self::of(CheckedFile::new(file))?;
         let mut txn = index.database.begin_write().map_err(failed(step))?;
         txn.set_quick_repair(true);
         create_tables(&txn).map_err(failed(step))?;
@@ -100,7 +103,7 @@ impl Index {
         Ok(index)
     }
 
-    fn of(file: Box<dyn MediumFile>) -> std::result::Result<Self, StoreError> {
+    fn of(file: CheckedFile) -> std::result::Result<Self, StoreError> {
         let frozen = Arc::new(AtomicBool::new(false));
         let file = IndexFile {
             file,
@@ -109,7 +112,10 @@ impl Index {
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(file)
-            .map_err(failed("open its index"))?;
+            .map_err(|error| match failed("open its index")(error) {
+                StoreError::Database { source, .. } if is_no_database(&source) => StoreError::Foreign,
+                error => error,
+            })?;
         Ok(Self { database, frozen })
     }
 
@@ -130,4 +136,9 @@ impl Index {
             None => Err(StoreError::Foreign),
         }
     }
+}
+
+/// Whether a file does not begin as databases do.
+fn is_no_database(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData)
 }

@@ -3,13 +3,13 @@
 #![allow(dead_code)] // each test program uses a part
 
 use std::collections::BTreeMap;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{ErrorKind, Result};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use hyper_core::store::{Medium, MediumFile, Store, StoreError, StoreOptions};
-use redb::{Database, StorageBackend};
+use hyper_core::store::{CheckedFile, Medium, MediumFile, Store, StoreError, StoreOptions};
+use redb::Database;
 
 /// Number of a file, whatever its name.
 pub type FileId = usize;
@@ -150,13 +150,13 @@ impl Disk {
             .unwrap()
     }
 
-    pub fn index_file(&self) -> DiskFile {
+    pub fn index_file(&self) -> CheckedFile {
         let known = self.state().image.names.get("index").copied();
         let file = known.unwrap_or_else(|| self.create_file("index").file);
-        DiskFile {
+        CheckedFile::new(Box::new(DiskFile {
             disk: self.clone(),
             file,
-        }
+        }))
     }
 
     fn create_file(&self, name: &str) -> DiskFile {
@@ -262,27 +262,5 @@ impl MediumFile for DiskFile {
         state.bytes_punched += bytes.end - bytes.start;
         state.act(Op::Punch(self.file, bytes));
         Ok(())
-    }
-}
-
-impl StorageBackend for DiskFile {
-    fn len(&self) -> std::result::Result<u64, Error> {
-        self.size()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::result::Result<(), Error> {
-        self.read_exact_at(out, offset)
-    }
-
-    fn set_len(&self, size: u64) -> std::result::Result<(), Error> {
-        self.set_size(size)
-    }
-
-    fn sync_data(&self) -> std::result::Result<(), Error> {
-        self.flush()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::result::Result<(), Error> {
-        self.write_all_at(data, offset)
     }
 }
