@@ -14,6 +14,7 @@ pub(crate) use wait::{Answer, Presence, Waiting};
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub(crate) struct Live {
     news: Arc<store::News>,
     /// Many may add to the core at a time; who takes something away is alone until all have heard of it.
     order: RwLock<()>,
+    /// Nothing has happened since a tick found that time alone changes nothing.
+    calm: AtomicBool,
     /// A message of an extension was sent, or a peer is gone.
     said: Notify,
 }
@@ -99,6 +102,7 @@ impl Live {
             }),
             news: Arc::default(),
             order: RwLock::new(()),
+            calm: AtomicBool::new(false),
             said: Notify::new(),
         }))
     }
@@ -267,6 +271,7 @@ impl Live {
 
     /// Does what the replicator says, except what connections do. `values` are blocks that were just stored.
     fn settle(self: &Arc<Self>, shared: &mut Shared, values: &mut HashMap<u64, Vec<u8>>) {
+        self.calm.store(false, Ordering::Release);
         let state = shared.replicator.state();
         self.state.send_if_modified(|known| {
             let changed = *known != state;
@@ -468,13 +473,18 @@ impl Live {
         behind
     }
 
+    /// Tells the replicator the time, unless that changes nothing: most of many open cores are idle.
     pub(crate) fn tick(self: &Arc<Self>) {
+        if self.calm.load(Ordering::Acquire) {
+            return;
+        }
         let mut shared = lock(&self.shared);
         let now = Instant::now();
         if now.saturating_duration_since(shared.ticked) >= TICK {
             shared.ticked = now;
             shared.replicator.tick(now);
             self.settle(&mut shared, &mut HashMap::new());
+            self.calm.store(shared.replicator.is_calm(), Ordering::Release);
         }
     }
 }
@@ -499,4 +509,29 @@ pub(crate) fn standing(core: &Core) -> Result<Standing, StoreError> {
 /// Nothing that is done under these locks can panic halfway: what they guard is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::CoreOptions;
+    use crate::crypto::KeyPair;
+    use crate::store::Store;
+
+    #[test]
+    fn an_idle_core_is_told_no_time_until_something_happens() {
+        let core = CoreOptions::from_key_pair(KeyPair::from_seed(&[1; 32]));
+        let live = Live::new(Store::in_memory().unwrap().core(core).unwrap()).unwrap();
+        let tick = || {
+            let long_ago = Instant::now().checked_sub(TICK).unwrap();
+            lock(&live.shared).ticked = long_ago;
+            live.tick();
+            lock(&live.shared).ticked > long_ago
+        };
+        assert_eq!([tick(), tick()], [true, false]);
+        let waiting = live.wait_for_block(0).unwrap();
+        assert_eq!([tick(), tick()], [true, true]);
+        drop(waiting);
+        assert_eq!([tick(), tick()], [true, false]);
+    }
 }

@@ -356,6 +356,19 @@ impl Replicator {
         self.repeat_slow(now);
     }
 
+    /// Nothing changes by the mere passing of time: [`Replicator::tick`] need not be called until something happens.
+    pub(crate) fn is_calm(&self) -> bool {
+        let waits = self.linger_until.is_some() || self.suspended_until.is_some() || self.fork.is_some();
+        let CoreState { fork, length, .. } = self.at.state;
+        !waits
+            && self.requests.is_empty()
+            && self.wishes.are_met(length)
+            && self
+                .peers
+                .values()
+                .all(|peer| peer.is_calm() && peer.remote_fork() <= fork)
+    }
+
     /// The store failed: nothing is asked for a while.
     pub(crate) fn suspend(&mut self, now: Instant) {
         self.suspended_until = Some(now + AFTER_FAILURE);

@@ -185,6 +185,11 @@ impl Peer {
         self.paused_until = Some(now + pause);
     }
 
+    /// It is not waited for.
+    pub(super) fn is_calm(&self) -> bool {
+        self.paused_until.is_none() && self.suspect.is_none()
+    }
+
     /// Whether its pause is over now.
     pub(super) fn resumes(&mut self, now: Instant) -> bool {
         let over = self.paused_until.is_some_and(|until| until <= now);

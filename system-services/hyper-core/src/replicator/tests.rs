@@ -406,3 +406,55 @@ fn readers_of_a_slow_writer_give_most_blocks_to_each_other() {
     // Each block once, and what several had asked for when the first of them got it.
     assert!(given < 6 * usize::from(BLOCKS), "the writer gave {given} blocks");
 }
+
+#[test]
+fn a_core_is_calm_when_everything_is_there_and_nobody_is_waited_for() {
+    let mut sim = pair();
+    let calm = |sim: &Sim| [0, 1].map(|node| sim.nodes[node].replicator.is_calm());
+    while sim.run(5, 400) {}
+    assert_eq!(calm(&sim), [true; 2]);
+    // Blocks that are missing.
+    sim.change(&Step::Append(9));
+    for _ in 0..9 {
+        for (pair, choice) in [((0, 1), 0), ((1, 0), 2), ((1, 0), 0), ((0, 1), 2)] {
+            sim.step_of(pair, choice);
+        }
+    }
+    assert!(!calm(&sim)[1]);
+    while sim.run(5, 400) {}
+    assert_eq!(calm(&sim), [true; 2]);
+    // A block that is not there yet.
+    let now = sim.now;
+    let replicator = &mut sim.nodes[1].replicator;
+    let waiter = replicator.want_block(1000, now);
+    assert!(!replicator.is_calm());
+    replicator.cancel(waiter, now);
+    assert!(replicator.is_calm());
+    // A session that has gone.
+    replicator.session_ended(now);
+    assert!(!replicator.is_calm());
+    sim.wait(31);
+    assert!(sim.nodes[1].replicator.is_calm() && !sim.nodes[1].replicator.wants_peers());
+    // A store that failed.
+    sim.nodes[0].replicator.suspend(sim.now);
+    assert!(!calm(&sim)[0]);
+    sim.wait(11);
+    assert!(calm(&sim)[0]);
+    // A newer fork, which is asked for again and again.
+    let (peer, now) = (sim.peers[&(0, 1)], sim.now);
+    let sync = crate::messages::Sync {
+        fork: 1,
+        length: 5,
+        remote_length: 0,
+        can_upgrade: false,
+        uploading: false,
+        downloading: true,
+        has_manifest: true,
+        allow_push: false,
+    };
+    sim.nodes[0]
+        .replicator
+        .receive(peer, Message::Sync(sync), now)
+        .unwrap();
+    assert!(!calm(&sim)[0]);
+}

@@ -45,6 +45,14 @@ pub(super) struct SeekWish {
 }
 
 impl Wishes {
+    /// There is nothing to be asked for in a core of so many blocks.
+    pub(super) fn are_met(&self, length: u64) -> bool {
+        self.blocks.is_empty()
+            && self.seeks.is_empty()
+            && self.updates.is_empty()
+            && self.ranges.iter().all(|range| range.start >= length)
+    }
+
     /// After a move to another fork what was there may be missing again.
     pub(super) fn restart_ranges(&mut self) {
         for range in &mut self.ranges {
