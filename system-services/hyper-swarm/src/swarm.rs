@@ -51,6 +51,9 @@ pub const MAX_KNOWN_PEERS: usize = 4096;
 /// Topics that are remembered of one peer.
 const MAX_TOPICS_PER_PEER: usize = 64;
 
+/// Nodes that are remembered as knowing one peer. Honest nodes name three.
+const MAX_RELAYS_PER_PEER: usize = 8;
+
 /// Connections that wait for the program; further ones are dropped.
 const WAITING_CONNECTIONS: usize = 64;
 

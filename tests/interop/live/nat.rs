@@ -116,7 +116,8 @@ async fn guest(bootstrap: SocketAddrV4, host: Ipv4Addr) -> Result<Dht> {
     let node = Dht::bind(options).await?;
     timeout(Duration::from_secs(10), node.bootstrapped()).await?;
     ensure!(
-        node.remote_address().is_some() != host.is_unspecified(),
+        node.remote_address().is_some() != host.is_unspecified()
+            && node.state().firewalled == host.is_unspecified(),
         "only the public hosts can be reached: {:?} says {:?}",
         node.local_address(),
         node.state()
@@ -142,6 +143,21 @@ async fn serve(dht: &Dht, options: ServerOptions) -> Result<mpsc::UnboundedRecei
         }
     });
     Ok(told)
+}
+
+/// Serves echoes from a guest's node in a home, or at a public host. The node is there as long as it is held.
+async fn serve_at(
+    home: &Resident,
+    host: Ipv4Addr,
+    bootstrap: SocketAddrV4,
+    options: ServerOptions,
+) -> Result<(Dht, mpsc::UnboundedReceiver<PathKind>)> {
+    home.run(async move {
+        let dht = guest(bootstrap, host).await?;
+        let told = serve(&dht, options).await?;
+        Ok((dht, told))
+    })
+    .await
 }
 
 async fn connect(dht: &Dht, options: ConnectOptions) -> Result<PathKind> {
@@ -188,20 +204,9 @@ async fn between_homes(
     let (bootstrap, anywhere) = (net.bootstrap, Ipv4Addr::UNSPECIFIED);
     let server = Resident::new(&net.internet.home(1, server)?)?;
     let client = Resident::new(&net.internet.home(2, client)?)?;
-    let (_host, mut told) = server
-        .run(async move {
-            let dht = guest(bootstrap, anywhere).await?;
-            ensure!(dht.state().firewalled, "the NAT lets strangers in");
-            let told = serve(&dht, ServerOptions::default()).await?;
-            Ok((dht, told))
-        })
-        .await?;
+    let (_host, mut told) = serve_at(&server, anywhere, bootstrap, ServerOptions::default()).await?;
     let path = client
-        .run(async move {
-            let dht = guest(bootstrap, anywhere).await?;
-            ensure!(dht.state().firewalled, "the NAT lets strangers in");
-            connect(&dht, options).await
-        })
+        .run(async move { connect(&guest(bootstrap, anywhere).await?, options).await })
         .await?;
     let other = told.recv().await.context("no connection")?;
     Ok((path, other))
@@ -216,13 +221,7 @@ async fn an_open_peer_and_one_behind_a_nat_reach_each_other_directly() -> Result
         (&net.resident, public_host(3), &home, Ipv4Addr::UNSPECIFIED),
         (&home, Ipv4Addr::UNSPECIFIED, &net.resident, public_host(4)),
     ] {
-        let (_host, mut told) = server
-            .run(async move {
-                let dht = guest(bootstrap, server_host).await?;
-                let told = serve(&dht, ServerOptions::default()).await?;
-                Ok((dht, told))
-            })
-            .await?;
+        let (_host, mut told) = serve_at(server, server_host, bootstrap, ServerOptions::default()).await?;
         let path = client
             .run(async move { connect(&guest(bootstrap, client_host).await?, through_relay()).await })
             .await?;
@@ -251,13 +250,7 @@ async fn two_peers_in_one_home_find_each_other_there() -> Result<()> {
     let second = net.internet.another(1, 3)?;
     let mut script = script_at(&net.internet.another(1, 4)?, bootstrap).await?;
     let second = Resident::new(&second)?;
-    let (_host, mut told) = first
-        .run(async move {
-            let dht = guest(bootstrap, anywhere).await?;
-            let told = serve(&dht, ServerOptions::default()).await?;
-            Ok((dht, told))
-        })
-        .await?;
+    let (_host, mut told) = serve_at(&first, anywhere, bootstrap, ServerOptions::default()).await?;
     let path = second
         .run(async move { connect(&guest(bootstrap, anywhere).await?, through_relay()).await })
         .await?;
@@ -314,13 +307,13 @@ async fn a_javascript_client_and_our_server_punch_through_their_nats() -> Result
     let bootstrap = net.bootstrap;
     let server = Resident::new(&net.internet.home(1, Nat::Consistent)?)?;
     let mut script = script_at(&net.internet.home(2, Nat::Consistent)?, bootstrap).await?;
-    let (_host, mut told) = server
-        .run(async move {
-            let dht = guest(bootstrap, Ipv4Addr::UNSPECIFIED).await?;
-            let told = serve(&dht, ServerOptions::default()).await?;
-            Ok((dht, told))
-        })
-        .await?;
+    let (_host, mut told) = serve_at(
+        &server,
+        Ipv4Addr::UNSPECIFIED,
+        bootstrap,
+        ServerOptions::default(),
+    )
+    .await?;
     let connect = json!({"do": "connect", "publicKey": public(SERVER), "seed": CLIENT, "bytes": BYTES});
     let heard = script.ask(&connect).await?;
     assert_eq!(heard["bytes"], BYTES);
@@ -354,13 +347,13 @@ async fn a_javascript_client_behind_a_random_nat_meets_our_server_behind_another
     let bootstrap = net.bootstrap;
     let server = Resident::new(&net.internet.home(1, Nat::Random)?)?;
     let mut script = script_at(&net.internet.home(2, Nat::Random)?, bootstrap).await?;
-    let (_host, mut told) = server
-        .run(async move {
-            let dht = guest(bootstrap, Ipv4Addr::UNSPECIFIED).await?;
-            let told = serve(&dht, ServerOptions::default()).await?;
-            Ok((dht, told))
-        })
-        .await?;
+    let (_host, mut told) = serve_at(
+        &server,
+        Ipv4Addr::UNSPECIFIED,
+        bootstrap,
+        ServerOptions::default(),
+    )
+    .await?;
     let connect = json!({
         "do": "connect", "publicKey": public(SERVER), "seed": CLIENT, "bytes": BYTES, "relayThrough": public(RELAY),
     });
@@ -419,13 +412,7 @@ async fn a_relayed_connection_goes_the_direct_way_when_a_hole_is_punched() -> Re
     let bootstrap = net.bootstrap;
     let server = Resident::new(&net.internet.home(1, Nat::Random)?)?;
     let client = Resident::new(&net.internet.home(2, Nat::Consistent)?)?;
-    let (_host, mut told) = server
-        .run(async move {
-            let dht = guest(bootstrap, Ipv4Addr::UNSPECIFIED).await?;
-            let told = serve(&dht, at_once().0).await?;
-            Ok((dht, told))
-        })
-        .await?;
+    let (_host, mut told) = serve_at(&server, Ipv4Addr::UNSPECIFIED, bootstrap, at_once().0).await?;
     let (connection, _dht) = relayed_then_not(&client, bootstrap).await?;
     assert_eq!(told.recv().await, Some(PathKind::Relayed));
     // The other end has seen it by then.
@@ -451,13 +438,7 @@ async fn a_javascript_client_and_our_server_leave_the_relay_for_a_hole() -> Resu
     let bootstrap = net.bootstrap;
     let server = Resident::new(&net.internet.home(1, Nat::Random)?)?;
     let mut script = script_at(&net.internet.home(2, Nat::Consistent)?, bootstrap).await?;
-    let (_host, mut told) = server
-        .run(async move {
-            let dht = guest(bootstrap, Ipv4Addr::UNSPECIFIED).await?;
-            let told = serve(&dht, at_once().0).await?;
-            Ok((dht, told))
-        })
-        .await?;
+    let (_host, mut told) = serve_at(&server, Ipv4Addr::UNSPECIFIED, bootstrap, at_once().0).await?;
     let connect = json!({
         "do": "connect", "publicKey": public(SERVER), "seed": CLIENT, "bytes": BYTES, "relayThrough": public(RELAY),
         "move": true,

@@ -1,11 +1,12 @@
 //! A DHT of its own in one process, over loopback.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use hyper_core::crypto::KeyPair;
 
 use super::rpc::address::compare;
+use super::rpc::message::{Message, Response};
 use super::*;
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -41,9 +42,11 @@ async fn grow(nodes: &mut Vec<Dht>, size: usize) {
 
 /// A node that nobody names.
 pub(crate) async fn guest(nodes: &[Dht]) -> Dht {
-    let guest = Dht::bind(DhtOptions::loopback([nodes[0].local_address()]))
-        .await
-        .unwrap();
+    guest_of(nodes[0].local_address()).await
+}
+
+async fn guest_of(node: SocketAddrV4) -> Dht {
+    let guest = Dht::bind(DhtOptions::loopback([node])).await.unwrap();
     guest.bootstrapped().await;
     guest
 }
@@ -131,6 +134,66 @@ async fn what_is_stored_is_found_by_others() {
         .unwrap();
     assert_eq!((found.seq, &found.value[..]), (2, &b"two"[..]));
     assert_eq!(within(5, reader.mutable_get(&owner.public_key(), 3)).await, None);
+}
+
+/// A node that answers everything with the same value, under its own id or the one given.
+async fn liar(value: Vec<u8>, id: Option<[u8; 32]>) -> (SocketAddrV4, tokio::task::JoinHandle<()>) {
+    let socket = tokio::net::UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
+    let address = SocketAddrV4::new(LOCALHOST, socket.local_addr().unwrap().port());
+    let answering = tokio::spawn(async move {
+        let mut buffer = [0; 2000];
+        loop {
+            let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let SocketAddr::V4(to) = from else { continue };
+            let Some(Ok(Message::Request(request))) = Message::decode(&buffer[..len]) else {
+                continue;
+            };
+            let response = Response {
+                tid: request.tid,
+                to,
+                id: Some(id.unwrap_or(node_id(address))),
+                token: Some([7; 32]),
+                closer_nodes: Vec::new(),
+                error: 0,
+                value: Some(value.clone()),
+            };
+            socket.send_to(&response.encode(), from).await.unwrap();
+        }
+    });
+    (address, answering)
+}
+
+#[tokio::test]
+async fn a_node_that_claims_to_be_where_it_is_not_is_not_among_the_closest() {
+    let target = [9; 32];
+    for (claimed, closest) in [(None, 1), (Some(target), 0)] {
+        let (node, answering) = liar(Vec::new(), claimed).await;
+        let guest = within(5, guest_of(node)).await;
+        let found = within(5, guest.find_node(target).finish()).await;
+        assert_eq!((found.len(), guest.nodes(10).len()), (closest, closest));
+        answering.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_forges_values_is_not_believed() {
+    let (owner, other) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
+    let record = records::MutableRecord::sign(3, b"value".to_vec(), &owner).encode();
+    let (node, answering) = liar(record.clone(), None).await;
+    let reader = within(5, guest_of(node)).await;
+    let found = within(5, reader.mutable_get(&owner.public_key(), 0)).await;
+    assert_eq!(found.map(|found| found.value).as_deref(), Some(&b"value"[..]));
+    assert_eq!(
+        within(5, reader.mutable_get(&owner.public_key(), 4)).await,
+        None,
+        "too old"
+    );
+    // Signed by somebody else, under the hash of something else.
+    assert_eq!(within(5, reader.mutable_get(&other.public_key(), 0)).await, None);
+    assert_eq!(within(5, reader.immutable_get([9; 32])).await, None);
+    let hash = hyper_core::crypto::hash(&[&record]);
+    assert_eq!(within(5, reader.immutable_get(hash)).await, Some(record));
+    answering.abort();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,6 +15,10 @@ use super::{
 };
 use crate::connection::Handle;
 use crate::dht::{Asker, ConnectError, ConnectOptions, Dht, PeerConnection, Server, ServerOptions};
+
+/// An attempt may take so long: more than to find a peer and to punch a hole into a random NAT (35 s), or to wait for it at a relay.
+/// Nodes that lead a search astray hold up nobody for ever.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the task is told.
 pub(super) enum Command {
@@ -270,6 +274,8 @@ impl Driver {
             Command::RelayAddresses(ask) => match &self.listening {
                 Listening::Yes(server) => drop(ask.send(server.relay_addresses())),
                 _ => {
+                    // Rounds that were begun anew meanwhile.
+                    self.waiting_for_server.retain(|waiting| !waiting.is_closed());
                     self.waiting_for_server.push(ask);
                     self.listen();
                 }
@@ -512,9 +518,11 @@ impl Driver {
             ..ConnectOptions::default()
         };
         let (dht, key_pair) = (self.dht.clone(), self.options.key_pair.clone());
-        let attempt = self
-            .attempts
-            .spawn(async move { (id, dht.connect(peer, &key_pair, &options).await) });
+        let attempt = self.attempts.spawn(async move {
+            let connecting = tokio::time::timeout(PATIENCE, dht.connect(peer, &key_pair, &options));
+            let result = connecting.await.unwrap_or(Err(ConnectError::Unreachable(peer)));
+            (id, result)
+        });
         self.attempt_handles.insert(id, attempt);
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use super::peer::{Peer, Priority};
-use super::{Limits, MAX_KNOWN_PEERS, PublicKey, Topic};
+use super::{Limits, MAX_KNOWN_PEERS, MAX_RELAYS_PER_PEER, PublicKey, Topic};
 
 /// A connection, or an attempt at one. Ours are numbered by the machine, the others by whoever accepts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,7 +165,11 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        peer.relay_addresses = relay_addresses.to_vec();
+        peer.relay_addresses = relay_addresses
+            .iter()
+            .take(MAX_RELAYS_PER_PEER)
+            .copied()
+            .collect();
         peer.seen_on(topic);
         if !connected {
             peer.found_again();

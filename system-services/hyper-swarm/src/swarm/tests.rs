@@ -3,6 +3,7 @@
 mod driver;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -63,6 +64,46 @@ fn a_swarm_that_is_full_begins_no_attempt_but_accepts() {
     assert!(matches!(
         &actions(&mut swarm)[..],
         [Action::Hand { by_us: false, .. }]
+    ));
+}
+
+#[test]
+fn who_comes_when_enough_have_come_is_refused_unless_it_is_there_already() {
+    let now = Instant::now();
+    let limits = Limits {
+        incoming: 2,
+        ..Limits::default()
+    };
+    let mut swarm = Machine::new(key(1), limits, 0);
+    for number in 10..12 {
+        let connection = swarm.number();
+        swarm.incoming(connection, key(number), false, now);
+        assert!(matches!(actions(&mut swarm)[..], [Action::Hand { .. }]));
+    }
+    assert!(swarm.refuses(&key(12)) && !swarm.refuses(&key(11)));
+    let connection = swarm.number();
+    swarm.incoming(connection, key(12), false, now);
+    assert_eq!(actions(&mut swarm), [Action::Close { connection }]);
+}
+
+#[test]
+fn who_answers_lookups_with_ever_new_peers_does_not_fill_the_memory() {
+    let mut swarm = machine(1);
+    for number in 0..MAX_KNOWN_PEERS as u64 + 100 {
+        let mut key = [9; 32];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        swarm.found(key, &[], TOPIC);
+    }
+    assert_eq!(swarm.peers_known(), MAX_KNOWN_PEERS);
+    let mut swarm = machine(1);
+    let relays = vec![SocketAddrV4::new([127, 0, 0, 1].into(), 1); 500];
+    for number in 0..=u8::MAX {
+        swarm.found(key(9), &relays, [number; 32]);
+    }
+    assert_eq!(swarm.topics_of(&key(9)).count(), MAX_TOPICS_PER_PEER);
+    assert!(matches!(
+        &actions(&mut swarm)[0],
+        Action::Connect { relay_addresses, .. } if relay_addresses.len() == MAX_RELAYS_PER_PEER
     ));
 }
 

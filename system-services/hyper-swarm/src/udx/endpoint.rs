@@ -128,14 +128,6 @@ impl Udx {
         self.registry.lock().len()
     }
 
-    /// Ends all streams at once.
-    pub fn destroy_streams(&self) {
-        let all: Vec<_> = self.registry.lock().values().cloned().collect();
-        for shared in all {
-            shared.destroy();
-        }
-    }
-
     /// Waits until every stream that was finished and dropped has brought the peer what was written, or is given up; a
     /// program that ends before loses it.
     pub async fn drained(&self) {

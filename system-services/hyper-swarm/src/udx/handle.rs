@@ -80,12 +80,6 @@ impl StreamHandle {
         self.shared.lock().path.as_ref().map(|path| path.socket.clone())
     }
 
-    /// Whether its peer is known.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.shared.lock().path.is_some()
-    }
-
     /// Tells the stream its peer. What was written before goes out now.
     ///
     /// # Errors

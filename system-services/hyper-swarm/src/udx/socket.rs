@@ -118,31 +118,6 @@ impl Socket {
         self.carrier().local
     }
 
-    /// Sends a datagram, when the kernel has room for it.
-    ///
-    /// # Errors
-    /// Those of the operating system, as when there is no way to the address.
-    pub async fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        let carrier = self.carrier();
-        carrier
-            .io
-            .async_io(Interest::WRITABLE, || carrier.send(bytes, None, to, None))
-            .await
-    }
-
-    /// Sends a datagram that goes no further than `ttl` hops: it opens the own NAT for an address and does not reach the
-    /// other's.
-    ///
-    /// # Errors
-    /// Those of the operating system.
-    pub async fn send_to_ttl(&self, bytes: &[u8], to: SocketAddr, ttl: u8) -> io::Result<()> {
-        let carrier = self.carrier();
-        carrier
-            .io
-            .async_io(Interest::WRITABLE, || carrier.send(bytes, None, to, Some(ttl)))
-            .await
-    }
-
     /// Sends a datagram now or not at all.
     ///
     /// # Errors
@@ -152,7 +127,8 @@ impl Socket {
         self.carrier().send(bytes, None, to, None)
     }
 
-    /// As [`try_send_to`](Self::try_send_to), no further than `ttl` hops.
+    /// As [`try_send_to`](Self::try_send_to), no further than `ttl` hops: it opens the own NAT for an address and does not reach the
+    /// other's.
     ///
     /// # Errors
     /// Those of the operating system; [`io::ErrorKind::WouldBlock`] if it has no room.

@@ -256,16 +256,6 @@ impl Dht {
         self.with_storage(|storage| storage.forward(target).cloned())
     }
 
-    /// This node itself serves a peer: who looks for the hash of its key is given its record.
-    pub fn serve_peer(&self, target: Target, record: &PeerRecord) {
-        self.with_storage(|storage| storage.serve(target, record.encode()));
-    }
-
-    /// This node does not serve that peer any more.
-    pub fn stop_serving_peer(&self, target: &Target) {
-        self.with_storage(|storage| storage.stop_serving(target));
-    }
-
     fn forget_announcement(&self, target: &Target, public_key: &Hash) {
         self.with_storage(|storage| storage.forget(target, public_key));
     }

@@ -301,22 +301,22 @@ impl Session {
             // Not opened, or not the client's: a stranger ends nothing.
             return true;
         };
-        let answer = self.consider(&request, &theirs).await;
-        let (error, is_alive) = match answer {
+        match self.consider(&request, &theirs).await {
             Ok(answer) => {
                 let socket = self.puncher.as_ref().map(Puncher::socket);
                 self.answer(&request, &answer, socket);
-                return true;
+                true
             }
-            Err(error) => (error, false),
-        };
-        let abort = HolepunchPayload {
-            error,
-            round: self.round,
-            ..HolepunchPayload::default()
-        };
-        self.answer(&request, &abort, Some(self.dht.current_socket()));
-        is_alive
+            Err(error) => {
+                let abort = HolepunchPayload {
+                    error,
+                    round: self.round,
+                    ..HolepunchPayload::default()
+                };
+                self.answer(&request, &abort, Some(self.dht.current_socket()));
+                false
+            }
+        }
     }
 
     fn answer(&self, request: &PunchRequest, payload: &HolepunchPayload, socket: Option<SocketId>) {
@@ -370,18 +370,7 @@ impl Session {
         {
             puncher.ping(client);
         }
-        let mut error = ErrorCode::None;
-        if puncher.remote.is_punching() && !puncher.is_punching() {
-            let firewalls = [puncher.remote.firewall(), puncher.nat.firewall()];
-            if firewalls.contains(&Firewall::Random) && !self.dht.peers().may_punch_at_random() {
-                if self.relay.is_none() {
-                    return Err(ErrorCode::TryLater);
-                }
-                error = ErrorCode::TryLater;
-            } else if !puncher.start() {
-                return Err(ErrorCode::Aborted);
-            }
-        }
+        let error = punch(&self.dht, puncher, self.relay.is_some())?;
         if puncher.nat.firewall() != Firewall::Unknown {
             // What the client is told stands.
             puncher.nat.freeze();
@@ -397,5 +386,23 @@ impl Session {
             token: is_relay.then_some(token),
             remote_token: theirs.token,
         })
+    }
+}
+
+/// Begins to punch, if the client is willing to. What the client is told; an error is the end, unless it has another way.
+fn punch(dht: &Dht, puncher: &mut Puncher, has_other_way: bool) -> Result<ErrorCode, ErrorCode> {
+    if !puncher.remote.is_punching() || puncher.is_punching() {
+        return Ok(ErrorCode::None);
+    }
+    let firewalls = [puncher.remote.firewall(), puncher.nat.firewall()];
+    if firewalls.contains(&Firewall::Random) && !dht.peers().may_punch_at_random() {
+        return match has_other_way {
+            true => Ok(ErrorCode::TryLater),
+            false => Err(ErrorCode::TryLater),
+        };
+    }
+    match puncher.start() {
+        true => Ok(ErrorCode::None),
+        false => Err(ErrorCode::Aborted),
     }
 }
