@@ -1,6 +1,7 @@
 //! Measures replication: 256 MiB in blocks of 64 KiB from one process to another over TCP on loopback, through a secret stream, from
-//! store to store. Prints JSON lines: `{"what":"replicate-tcp","mib_per_s":…}` and what the receiving process took for it beyond what
-//! it had before, `{"what":"transfer-memory","mib":…}`.
+//! store to store. Prints JSON lines: `{"what":"replicate-tcp","mib_per_s":…}`, the processor time of both ends
+//! (`replicate-tcp-cpu-gives`, `replicate-tcp-cpu-takes`), and what the receiving process took for it beyond what it had before,
+//! `{"what":"transfer-memory","mib":…}`. With blocks of another length their bytes stand behind the names.
 //!
 //! `bench_replicate [BLOCKS [BLOCK_BYTES]]`. The stores are in a temporary folder (`TMPDIR`).
 
@@ -120,6 +121,7 @@ async fn measure(blocks: u64, bytes: usize) -> Result<()> {
     let replication = Replication::default();
     replication.add(&session);
     let before = resident_mib("VmRSS")?;
+    let cpu_before = [cpu_ms(seeder.id())?, cpu_ms(std::process::id())?];
     let started = Instant::now();
     let io = TcpStream::connect(("127.0.0.1", port.parse::<u16>()?)).await?;
     io.set_nodelay(true)?;
@@ -129,9 +131,19 @@ async fn measure(blocks: u64, bytes: usize) -> Result<()> {
     session.download(DownloadRange::from(0..blocks)).done().await?;
     let seconds = started.elapsed().as_secs_f64();
     let mib = (blocks * bytes as u64) as f64 / f64::from(1 << 20);
-    println!(r#"{{"what":"replicate-tcp","mib_per_s":{:.1}}}"#, mib / seconds);
     let most = resident_mib("VmHWM")?;
-    println!(r#"{{"what":"transfer-memory","mib":{:.1}}}"#, most - before);
+    let cpu = [cpu_ms(seeder.id())?, cpu_ms(std::process::id())?];
+    let name = |what: &str| match bytes {
+        BLOCK_BYTES => what.to_string(),
+        bytes => format!("{what}-{bytes}"),
+    };
+    let report = |what: &str, unit: &str, value: f64| {
+        println!(r#"{{"what":"{}","{unit}":{value:.1}}}"#, name(what));
+    };
+    report("replicate-tcp", "mib_per_s", mib / seconds);
+    report("replicate-tcp-cpu-gives", "ms", cpu[0] - cpu_before[0]);
+    report("replicate-tcp-cpu-takes", "ms", cpu[1] - cpu_before[1]);
+    report("transfer-memory", "mib", most - before);
     if session.get_local(blocks - 1)? != Some(block(blocks - 1, bytes)) {
         bail!("the last block is not what was sent");
     }
@@ -146,6 +158,15 @@ fn resident_mib(line: &str) -> Result<f64> {
     let found = status.lines().find_map(|text| text.strip_prefix(line));
     let kib = found.and_then(|rest| rest.split_whitespace().nth(1));
     Ok(kib.context("no such line in /proc/self/status")?.parse::<f64>()? / 1024.0)
+}
+
+/// Processor time of a process so far, in milliseconds: its ticks, of which Linux counts 100 a second.
+fn cpu_ms(process: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("no name in /proc/…/stat")?;
+    // The user's and the system's are the 14th and the 15th field; the name is the second.
+    let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(10.0 * ticks.sum::<Result<f64, _>>()?)
 }
 
 /// Bytes that do not compress, the same each time.

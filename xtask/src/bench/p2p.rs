@@ -19,6 +19,7 @@ use crate::{host, test};
 struct Part {
     package: &'static str,
     example: &'static str,
+    arguments: &'static [&'static str],
     script: Option<&'static str>,
 }
 
@@ -26,6 +27,10 @@ const PARTS: &[Part] = &[
     part("hyper-core", "bench_log", Some("bench-core.mjs")),
     part("hyper-swarm", "bench_stream", Some("bench-stream.mjs")),
     part("hyper-swarm", "bench_replicate", Some("bench-replicate.mjs")),
+    Part {
+        arguments: &["100000", "1024"],
+        ..part("hyper-swarm", "bench_replicate", None)
+    },
     part("hyper-swarm", "bench_swarm", Some("bench-swarm.mjs")),
     part("hyper-drive", "bench_bee", Some("bench-bee.mjs")),
     part("hyper-drive", "bench_drive", Some("bench-drive.mjs")),
@@ -36,6 +41,7 @@ const fn part(package: &'static str, example: &'static str, script: Option<&'sta
     Part {
         package,
         example,
+        arguments: &[],
         script,
     }
 }
@@ -126,6 +132,11 @@ const MEASURES: &[Measure] = &[
         "what a transfer of 256 MiB adds to it",
         Budget::AtMost(16.0 * 1024.0 * 1024.0),
     ),
+    measure_of(
+        "transfer-memory-1024",
+        "what a transfer of 100,000 blocks of 1 KiB adds",
+        Budget::AtMost(16.0 * 1024.0 * 1024.0),
+    ),
 ];
 
 /// The values of one measurement, of each run.
@@ -142,7 +153,7 @@ pub fn measure(how: &How) -> Result<(Vec<Row>, Vec<String>)> {
         for part in PARTS {
             eprintln!("  run {run} of {}: {}", how.runs, part.example);
             let program = checkout.join("target/release/examples").join(part.example);
-            gather(&mut Command::new(program), &mut ours)?;
+            gather(Command::new(program).args(part.arguments), &mut ours)?;
             if let Some(script) = part.script.filter(|_| !how.no_peer) {
                 let mut node = Command::new("node");
                 node.arg(checkout.join("tests/interop").join(script))

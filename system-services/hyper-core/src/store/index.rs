@@ -17,8 +17,8 @@ use super::{FORMAT, StoreError};
 const INDEX_FILE: &str = "index";
 const NEW_INDEX_FILE: &str = "index.new";
 
-/// Memory for pages of the index, shared by all cores.
-const CACHE_BYTES: usize = 8 << 20;
+/// Memory for pages of the index, shared by all cores. A transfer of small blocks fills it, and may take 16 MiB in all.
+const CACHE_BYTES: usize = 6 << 20;
 
 /// The database, and the switch that stops it from writing.
 pub(super) struct Index {
