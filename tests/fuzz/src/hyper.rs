@@ -128,7 +128,9 @@ pub fn core_proof(bytes: &[u8]) {
     let Ok(Some(Message::Data(data))) = Message::decode(DATA, bytes) else {
         return;
     };
-    let Ok(proof) = Proof::try_from(&data) else { return };
+    let Ok(proof) = Proof::try_from(data.clone()) else {
+        return;
+    };
     let verifier = match &data.manifest {
         Some(EncodedManifest(manifest)) => match Manifest::decode(manifest) {
             Ok(manifest) => Verifier::of_manifest(manifest),
