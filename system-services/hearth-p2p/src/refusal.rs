@@ -79,6 +79,7 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
         return match error {
             SessionError::Core(core) => code_of_core(core),
             SessionError::TimedOut { .. } => Some(4),
+            SessionError::Frozen { .. } => Some(6),
             _ => None,
         };
     }
@@ -156,12 +157,15 @@ pub fn of_file(path: &Path, doing: &str, error: io::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper_core::core::Conflict;
 
     #[test]
     fn the_exit_code_is_that_of_the_cause() {
         let lost: anyhow::Error = Refusal::NotFound("no such core".into()).into();
         assert_eq!(code(&lost.context("while looking")), 3);
         assert_eq!(code(&SessionError::from(CoreError::NotWritable).into()), 6);
+        let (key, conflict) = ([1; 32], Conflict { fork: 0, length: 1 });
+        assert_eq!(code(&SessionError::Frozen { key, conflict }.into()), 6);
         assert_eq!(code(&CorestoreError::from(StoreError::Foreign).into()), 5);
         assert_eq!(code(&anyhow::anyhow!("anything")), 1);
     }
