@@ -259,12 +259,12 @@ impl Core {
 
     /// A block, `None` if it is not stored. What is damaged is not given out.
     pub fn get(&self, block: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.stored(self.number)?.get(block)
+        self.store.stored(self.number).get(block)
     }
 
     /// Whether a block is stored.
     pub fn has(&self, block: u64) -> Result<bool, StoreError> {
-        self.store.stored(self.number)?.has(block)
+        self.store.stored(self.number).has(block)
     }
 
     /// The bytes of a block within all bytes of the core.

@@ -170,7 +170,7 @@ impl Store {
     }
 
     /// What is stored of a core now, without its head.
-    pub(crate) fn stored(&self, core: u64) -> Result<Stored, StoreError> {
+    pub(crate) fn stored(&self, core: u64) -> Stored {
         Stored::new(&self.0, core)
     }
 }

@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use self::ahead::{Ahead, Flushed};
 use super::change::{Change, Finished};
@@ -25,7 +25,7 @@ use super::log::{HEADER_BYTES, Log};
 use super::medium::{Medium, MediumFile};
 use super::reclaim::{Epoch, Reclaim};
 use super::segments::Segments;
-use super::tables::STATE;
+use super::tables::{CHUNKS, Key, STATE};
 use super::{Changed, Durability, StoreError, StoreOptions};
 
 /// Name of the log.
@@ -34,7 +34,22 @@ pub(super) const LOG_FILE: &str = "log";
 /// One state of the index, as readers see it.
 pub(super) struct View {
     index: ReadTransaction,
+    /// Opened by the first who reads it: finding a table is a look-up of its own, and reading a block is hardly more.
+    chunks: OnceLock<ReadOnlyTable<Key, &'static [u8]>>,
     _epoch: Arc<Epoch>,
+}
+
+impl View {
+    /// The tree nodes of all cores, and where their blocks lie.
+    pub(super) fn chunks(&self) -> Result<&ReadOnlyTable<Key, &'static [u8]>, StoreError> {
+        match self.chunks.get() {
+            Some(table) => Ok(table),
+            None => {
+                let table = self.index.open_table(CHUNKS).map_err(failed("open a core"))?;
+                Ok(self.chunks.get_or_init(|| table))
+            }
+        }
+    }
 }
 
 impl Deref for View {
@@ -303,6 +318,7 @@ impl Engine {
 fn view(index: &Database, epoch: &Arc<Epoch>) -> Result<Arc<View>, StoreError> {
     Ok(Arc::new(View {
         index: index.begin_read().map_err(failed("begin to read"))?,
+        chunks: OnceLock::new(),
         _epoch: Arc::clone(epoch),
     }))
 }

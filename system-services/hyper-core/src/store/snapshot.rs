@@ -9,9 +9,7 @@ use super::change::is_gone;
 use super::chunk::{StoredBlock, checksum};
 use super::engine::{Engine, View};
 use super::error::failed;
-use super::tables::{
-    BITFIELDS, CHUNKS, HEADS, Key, StoredNodes, load_head, next_missing, page, stored_block,
-};
+use super::tables::{BITFIELDS, HEADS, Key, StoredNodes, load_head, next_missing, page, stored_block};
 use super::{DamagedPart, Head, StoreError};
 use crate::bitfield::{PAGE_BLOCKS, Page};
 use crate::flat_tree::{MAX_BLOCKS, Position};
@@ -30,18 +28,15 @@ pub(crate) struct Stored {
     engine: Arc<Engine>,
     view: Arc<View>,
     core: u64,
-    chunks: ReadOnlyTable<Key, &'static [u8]>,
 }
 
 impl Stored {
-    pub(super) fn new(engine: &Arc<Engine>, core: u64) -> Result<Self, StoreError> {
-        let view = engine.view();
-        Ok(Self {
+    pub(super) fn new(engine: &Arc<Engine>, core: u64) -> Self {
+        Self {
             engine: Arc::clone(engine),
+            view: engine.view(),
             core,
-            chunks: view.open_table(CHUNKS).map_err(failed("open a core"))?,
-            view,
-        })
+        }
     }
 
     fn bitfield(&self) -> Result<ReadOnlyTable<Key, &'static [u8]>, StoreError> {
@@ -63,7 +58,7 @@ impl Stored {
         let Some(StoredBlock {
             extent,
             checksum: expected,
-        }) = stored_block(&self.chunks, self.core, block)?
+        }) = stored_block(self.view.chunks()?, self.core, block)?
         else {
             return match self.has(block)? {
                 true => Err(damaged(DamagedPart::MissingBlock(block))),
@@ -82,7 +77,10 @@ impl Stored {
 impl TreeNodes for Snapshot {
     fn node(&self, at: Position) -> Result<Option<Node>, ReadError> {
         StoredNodes {
-            table: &self.stored.chunks,
+            table: self.stored.view.chunks().map_err(|source| ReadError {
+                at,
+                source: Box::new(source),
+            })?,
             core: self.stored.core,
         }
         .node(at)
@@ -91,7 +89,7 @@ impl TreeNodes for Snapshot {
 
 impl Snapshot {
     pub(super) fn new(engine: &Arc<Engine>, core: u64) -> Result<Self, StoreError> {
-        let stored = Stored::new(engine, core)?;
+        let stored = Stored::new(engine, core);
         let heads = stored.view.open_table(HEADS).map_err(failed("open a core"))?;
         let (head, tree) = load_head(&heads, core)?;
         Ok(Self { stored, head, tree })
