@@ -1,16 +1,21 @@
 //! How fast a bee is: one JSON line for each measurement, as `tests/interop/bench-bee.mjs` has them for the JavaScript peer.
 //!
-//!     bench_bee             10,000 keys one by one, 20,000 in batches; values of 100 bytes
-//!     bench_bee --keys N    a bee of N keys, built in batches: what it costs to put and get in it, and to open it
+//!     bench_bee                       10,000 keys one by one, 20,000 in batches; values of 100 bytes
+//!     bench_bee --keys N [FOLDER]     whether the cost grows with the bee: one of 10,000 keys beside one of N; the folder keeps
+//!                                     them for the next time
 
+mod large;
+
+use std::ops::Range;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper_core::core::CoreOptions;
 use hyper_core::crypto::KeyPair;
 use hyper_core::session::Session;
 use hyper_core::store::{Durability, Store, StoreOptions};
 use hyper_drive::bee::{Bee, KeyRange};
+use rustix::time::{ClockId, clock_gettime};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -19,8 +24,6 @@ const KEYS: u64 = 10_000;
 const FLUSHED: u64 = 1000;
 const BATCHED: u64 = 20_000;
 const BATCH: u64 = 1000;
-/// Puts and gets in a large bee.
-const SAMPLE: u64 = 20_000;
 
 /// No order, and each key once: the factor is prime.
 fn key(i: u64, keys: u64) -> String {
@@ -34,22 +37,21 @@ fn value(i: u64) -> [u8; 100] {
 /// When something began, in time and in work of the processors.
 struct Start {
     at: Instant,
-    cpu: Option<f64>,
+    cpu: Duration,
 }
 
 impl Start {
     fn now() -> Self {
         Self {
             at: Instant::now(),
-            cpu: cpu_seconds(),
+            cpu: cpu_time(),
         }
     }
 
     /// Says the rate since, and the work for each of them: that does not swing with what else runs.
     fn say(self, what: &str, count: u64) {
         let per_s = count as f64 / self.at.elapsed().as_secs_f64();
-        let used = self.cpu.zip(cpu_seconds()).map(|(before, now)| now - before);
-        let cpu_us = used.map(|seconds| seconds * 1e6 / count as f64);
+        let cpu_us = (cpu_time() - self.cpu).as_secs_f64() * 1e6 / count as f64;
         println!(
             "{}",
             serde_json::json!({"what": what, "per_s": per_s, "cpu_us": cpu_us})
@@ -57,13 +59,10 @@ impl Start {
     }
 }
 
-/// What this process used so far, in hundredths of a second; `None` where the kernel does not say.
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Behind the name, which may hold anything: the 12th and 13th field are user and system time.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks = |at: usize| fields.split_whitespace().nth(at)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / 100.0)
+/// What this process used of the processors so far.
+fn cpu_time() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(used.tv_sec.unsigned_abs(), used.tv_nsec.unsigned_abs() as u32)
 }
 
 fn open(folder: &Path, durability: Durability) -> Result<Bee, Error> {
@@ -85,11 +84,11 @@ async fn put(bee: &Bee, what: &str, count: u64) -> Result<(), Error> {
     Ok(())
 }
 
-async fn put_batches(bee: &Bee, keys: std::ops::Range<u64>, of: u64) -> Result<(), Error> {
+async fn put_batches(bee: &Bee, keys: Range<u64>, key: impl Fn(u64) -> String) -> Result<(), Error> {
     for start in keys.clone().step_by(BATCH as usize) {
         let mut batch = bee.batch();
         for i in start..keys.end.min(start + BATCH) {
-            batch.put(key(i, of), value(i)).await?;
+            batch.put(key(i), value(i)).await?;
         }
         batch.flush().await?;
     }
@@ -130,43 +129,9 @@ async fn as_the_peer() -> Result<(), Error> {
     let folder = tempfile::tempdir()?;
     let bee = open(folder.path(), Durability::ProcessCrash)?;
     let start = Start::now();
-    put_batches(&bee, 0..BATCHED, BATCHED).await?;
+    put_batches(&bee, 0..BATCHED, |i| key(i, BATCHED)).await?;
     start.say("bee-batch-put", BATCHED);
     scan(&bee, "bee-scan", BATCHED).await
-}
-
-/// Whether the cost grows with the bee: the same measurements within 10,000 keys and within all of them.
-async fn large(keys: u64) -> Result<(), Error> {
-    let folder = tempfile::tempdir()?;
-    let bee = open(folder.path(), Durability::ProcessCrash)?;
-    let mut built = 0;
-    for size in [KEYS, keys] {
-        let start = Start::now();
-        put_batches(&bee, built..size, keys).await?;
-        start.say(&format!("bee-batch-put-to-{size}"), size - built);
-        built = size;
-        let start = Start::now();
-        for i in 0..SAMPLE {
-            bee.put(key(i * 31 % size, keys), value(i)).await?;
-        }
-        start.say(&format!("bee-put-in-{size}"), SAMPLE);
-        let start = Start::now();
-        for i in 0..SAMPLE {
-            bee.get(key(i * 37 % size, keys)).await?.ok_or("a key is gone")?;
-        }
-        start.say(&format!("bee-get-in-{size}"), SAMPLE);
-    }
-    scan(&bee, &format!("bee-scan-of-{keys}"), keys).await?;
-    drop(bee);
-    let opened = Instant::now();
-    let bee = open(folder.path(), Durability::ProcessCrash)?;
-    bee.get(key(0, keys)).await?.ok_or("a key is gone")?;
-    let ms = opened.elapsed().as_secs_f64() * 1000.0;
-    println!(
-        "{}",
-        serde_json::json!({"what": format!("bee-open-{keys}"), "ms": ms})
-    );
-    Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -174,7 +139,11 @@ async fn main() -> Result<(), Error> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [] => as_the_peer().await,
-        [option, keys] if option == "--keys" => large(keys.parse()?).await,
-        _ => Err("usage: bench_bee [--keys N]".into()),
+        [option, keys] if option == "--keys" => {
+            let folder = tempfile::tempdir()?;
+            large::compare(keys.parse()?, folder.path()).await
+        }
+        [option, keys, folder] if option == "--keys" => large::compare(keys.parse()?, folder.as_ref()).await,
+        _ => Err("usage: bench_bee [--keys N [FOLDER]]".into()),
     }
 }
