@@ -12,6 +12,7 @@ mod write;
 pub use conflict::Conflict;
 pub use error::CoreError;
 pub use replicate::{Applied, Incoming, NotApplied};
+pub use write::End;
 
 use std::ops::Range;
 use std::sync::OnceLock;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch};
 
 use crate::bitfield::PAGE_BLOCKS;
 use crate::core::{Conflict, Core, CoreError};
@@ -49,6 +49,7 @@ pub(crate) struct Live {
     calm: AtomicBool,
     /// A message of an extension was sent, or a peer is gone.
     said: Notify,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Shared {
@@ -104,6 +105,7 @@ impl Live {
             order: RwLock::new(()),
             calm: AtomicBool::new(false),
             said: Notify::new(),
+            turn: Arc::default(),
         }))
     }
 
@@ -120,6 +122,11 @@ impl Live {
     }
 
     // Changes that are made here
+
+    /// Waits for its turn among those whose changes say something of the blocks before them.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
 
     /// Runs what may wait for the disk. A change whose caller went away is finished nevertheless.
     async fn blocking<T: Send + 'static>(

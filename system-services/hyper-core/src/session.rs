@@ -17,9 +17,9 @@ pub use state::{CoreState, GetOptions};
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
-use crate::core::{Conflict, Core, CoreError, Info};
+use crate::core::{Conflict, Core, CoreError, End, Info};
 use crate::crypto::{Hash, KeyPair};
 use crate::encryption::{BlockCipher, PADDING_BYTES};
 use crate::live::{Answer, Intact, Live, Presence, lock};
@@ -141,6 +141,21 @@ impl Session {
             None => core.append(&blocks),
         };
         self.live.append(count, append).await
+    }
+
+    /// As [`Session::append`], if the core still ends there, else [`CoreError::Moved`]: for blocks that say something of those before them.
+    pub async fn append_at(&self, end: End, blocks: &[impl AsRef<[u8]>]) -> Result<u64, SessionError> {
+        self.must_be_live()?;
+        let blocks: Vec<_> = blocks.iter().map(|block| block.as_ref().to_vec()).collect();
+        let (count, cipher) = (blocks.len() as u64, self.cipher.clone());
+        let append = move |core: &Core| core.append_at(end, &blocks, cipher.as_deref());
+        self.live.append(count, append).await
+    }
+
+    /// Waits for its turn to write the core, among all who ask for one in this process; the turn ends when the guard is dropped. Who
+    /// appends without one is not kept from it.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.live.turn().await
     }
 
     /// A block; waits until it is there.

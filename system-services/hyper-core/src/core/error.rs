@@ -1,5 +1,6 @@
 //! Why a core refuses.
 
+use super::End;
 use crate::manifest::{SignError, SignatureError, WrongManifest};
 use crate::merkle::{ProofRequestError, SeekError, TreeError};
 use crate::store::StoreError;
@@ -58,6 +59,17 @@ pub enum CoreError {
         ours: u64,
         /// Fork that should be.
         asked: u64,
+    },
+    /// The core does not end where who appends thinks.
+    #[error(
+        "the core has {} blocks at fork {}, and not {} at fork {}: nothing was appended",
+        now.length, now.fork, expected.length, expected.fork
+    )]
+    Moved {
+        /// Where it ends.
+        now: End,
+        /// Where it should end.
+        expected: End,
     },
     /// The core changed between preparing and doing.
     #[error("the core changed since the move to another fork was prepared: prepare it again")]

@@ -9,6 +9,15 @@ use crate::manifest::Verifier;
 use crate::merkle::{Batch, Tree};
 use crate::store::{Changed, Head, Writer};
 
+/// The end of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Blocks.
+    pub length: u64,
+    /// Fork.
+    pub fork: u64,
+}
+
 /// How a new tree gets its signature.
 #[derive(Clone, Copy)]
 enum Signing<'a> {
@@ -19,7 +28,17 @@ enum Signing<'a> {
 impl Core {
     /// Appends blocks, all or none, and says the head that then is. One commit whatever their number.
     pub fn append<B: AsRef<[u8]>>(&self, blocks: &[B]) -> Result<Head, CoreError> {
-        self.append_as(blocks, Signing::KeyPair, None)
+        self.append_as(blocks, Signing::KeyPair, None, None)
+    }
+
+    /// Appends blocks that say something of those before them, so that they make sense behind this end only. Encrypts them on the way if there is a cipher.
+    pub fn append_at<B: AsRef<[u8]>>(
+        &self,
+        end: End,
+        blocks: &[B],
+        cipher: Option<&BlockCipher>,
+    ) -> Result<Head, CoreError> {
+        self.append_as(blocks, Signing::KeyPair, cipher, Some(end))
     }
 
     /// Appends blocks that are encrypted on the way: only within the commit is it known which number and fork they get.
@@ -28,12 +47,12 @@ impl Core {
         blocks: &[B],
         cipher: &BlockCipher,
     ) -> Result<Head, CoreError> {
-        self.append_as(blocks, Signing::KeyPair, Some(cipher))
+        self.append_as(blocks, Signing::KeyPair, Some(cipher), None)
     }
 
     /// Appends blocks with a signature that was made elsewhere: that of several signers, or none in a prologue.
     pub fn append_signed<B: AsRef<[u8]>>(&self, blocks: &[B], signature: &[u8]) -> Result<Head, CoreError> {
-        self.append_as(blocks, Signing::Given(signature), None)
+        self.append_as(blocks, Signing::Given(signature), None, None)
     }
 
     fn append_as<B: AsRef<[u8]>>(
@@ -41,6 +60,7 @@ impl Core {
         blocks: &[B],
         signing: Signing,
         cipher: Option<&BlockCipher>,
+        end: Option<End>,
     ) -> Result<Head, CoreError> {
         if blocks.is_empty() {
             return Ok(self.snapshot()?.head().clone());
@@ -50,6 +70,13 @@ impl Core {
         let leaves = cipher.is_none().then(|| crypto::leaf_hashes(&plain));
         self.store.write(self.number, |writer| {
             let (head, tree) = writer.head()?;
+            let now = End {
+                length: head.length,
+                fork: head.fork,
+            };
+            if let Some(expected) = end.filter(|end| *end != now) {
+                return Err(CoreError::Moved { now, expected });
+            }
             let compat = self.known_verifier()?.is_compat();
             let encrypt = |cipher: &BlockCipher| -> Vec<Vec<u8>> {
                 let numbered = plain.iter().zip(head.length..);
