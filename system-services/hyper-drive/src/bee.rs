@@ -16,6 +16,7 @@ mod entry;
 mod error;
 mod header;
 mod history;
+mod kept;
 mod protobuf;
 mod range;
 mod read_ahead;
@@ -39,9 +40,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper_core::session::{GetOptions, Session};
 use serde::Serialize;
-use tokio::sync::Mutex;
 
-use block::Block;
 use cache::Cache;
 use view::View;
 
@@ -52,7 +51,8 @@ pub struct BeeOptions {
     pub metadata: Option<Metadata>,
     /// A value that a key has already is put again, as a block of its own.
     pub duplicates: bool,
-    /// Most bytes of blocks that are kept in memory for the next reader.
+    /// Most bytes of blocks and tree nodes that are kept in memory for the next reader: a bee of a few thousand keys fills one of the 32
+    /// MiB of the default, one of a million fills them when it is used throughout.
     pub cache_bytes: usize,
 }
 
@@ -61,7 +61,7 @@ impl Default for BeeOptions {
         Self {
             metadata: None,
             duplicates: true,
-            cache_bytes: 16 << 20,
+            cache_bytes: 32 << 20,
         }
     }
 }
@@ -76,7 +76,7 @@ impl BeeOptions {
 
 /// A bee, a version of it, or a sub-database of either. Clones are cheap, and are the same bee.
 ///
-/// Write a bee only through clones of one `Bee`: they take turns. Two made of the same core would write over each other's tree.
+/// All bees on sessions of the same core take turns to write.
 #[derive(Clone)]
 pub struct Bee {
     session: Session,
@@ -91,17 +91,6 @@ pub struct Bee {
 struct Shared {
     options: BeeOptions,
     cache: Arc<Cache>,
-    writer: Arc<Mutex<()>>,
-}
-
-impl Shared {
-    /// Keeps a block that was just written.
-    fn learn(&self, fork: u64, seq: u64, block: Bytes) {
-        if let Ok(block) = Block::decode(seq, block) {
-            self.cache.insert_key(fork, seq, &block.key().into());
-            self.cache.insert_block(fork, &Arc::new(block));
-        }
-    }
 }
 
 impl Bee {
@@ -114,7 +103,6 @@ impl Bee {
     pub fn with_options(session: Session, options: BeeOptions) -> Self {
         let shared = Shared {
             cache: Arc::new(Cache::new(options.cache_bytes)),
-            writer: Arc::default(),
             options,
         };
         Self {

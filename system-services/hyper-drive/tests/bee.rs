@@ -613,3 +613,47 @@ async fn a_truncated_bee_is_read_and_written_as_it_then_is() {
         }
     }
 }
+
+#[test]
+fn two_bees_on_one_core_that_write_at_the_same_time_lose_nothing() {
+    const KEYS: u64 = 300;
+    let core = session();
+    std::thread::scope(|scope| {
+        for name in ["one", "other"] {
+            let bee = Bee::new(core.clone());
+            scope.spawn(move || {
+                block_on(async {
+                    for i in 0..KEYS {
+                        bee.put(format!("{name} {i}"), name).await.unwrap();
+                    }
+                });
+            });
+        }
+    });
+    let bee = Bee::new(core);
+    for (name, i) in ["one", "other"].into_iter().flat_map(|name| (0..KEYS).map(move |i| (name, i))) {
+        let found = block_on(bee.get(format!("{name} {i}"))).unwrap();
+        assert_eq!(found.unwrap().value.unwrap(), name);
+    }
+    assert_eq!(bee.version(), 1 + 2 * KEYS);
+}
+
+#[tokio::test]
+async fn a_batch_is_refused_whole_when_something_else_changed_the_core_meanwhile() {
+    let core = session();
+    let bee = Bee::new(core.clone());
+    bee.put("a", "1").await.unwrap();
+    let mut batch = bee.batch();
+    batch.put("b", "2").await.unwrap();
+    core.append(&["no block of a bee"]).await.unwrap();
+    let refused = batch.flush().await;
+    assert!(matches!(refused, Err(BeeError::Interleaved { length: 2, .. })), "{refused:?}");
+    assert_eq!(core.length(), 3);
+    core.truncate(2, None).await.unwrap();
+    bee.put("b", "3").await.unwrap();
+    let mut batch = bee.batch();
+    batch.put("c", "4").await.unwrap();
+    core.truncate(2, None).await.unwrap();
+    core.append(&[core.get(1).await.unwrap()]).await.unwrap();
+    assert!(matches!(batch.flush().await, Err(BeeError::Interleaved { .. })));
+}

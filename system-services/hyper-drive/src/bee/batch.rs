@@ -1,9 +1,14 @@
 //! Changes that become part of a bee together.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use hyper_core::core::{CoreError, End};
+use hyper_core::session::SessionError;
 use serde::Serialize;
 use tokio::sync::OwnedMutexGuard;
 
+use super::block::Block;
 use super::draft::{Draft, Found, PutOptions};
 use super::error::{BeeError, Step};
 use super::{Bee, Entry};
@@ -196,11 +201,15 @@ impl Bee {
         if self.version.is_some() || !self.session.is_writable() {
             return Err(BeeError::ReadOnly(self.core()));
         }
-        let guard = self.shared.writer.clone().lock_owned().await;
+        let guard = self.session.turn().await;
         let guard = match self.session.length() {
             0 => {
                 let header = self.shared.options.header().encode();
-                self.append(guard, 0, vec![header.into()]).await?.0
+                let end = End {
+                    length: 0,
+                    fork: self.session.fork(),
+                };
+                self.append(guard, end, vec![header.into()]).await?.0
             }
             _ => guard,
         };
@@ -210,10 +219,14 @@ impl Bee {
 
     async fn commit(&self, guard: OwnedMutexGuard<()>, draft: Draft) -> Result<u64, BeeError> {
         let (start, fork) = (draft.start(), draft.fork());
-        let blocks: Vec<Bytes> = draft.into_blocks().into_iter().map(Bytes::from).collect();
-        let (guard, length) = self.append(guard, start, blocks.clone()).await?;
+        let end = End { length: start, fork };
+        let (blocks, nodes) = draft.into_blocks();
+        let (guard, length) = self.append(guard, end, blocks.clone()).await?;
+        self.shared.cache.replace_nodes(fork, nodes);
         for (seq, block) in (start..).zip(blocks) {
-            self.shared.learn(fork, seq, block);
+            if let Ok(block) = Block::decode(seq, block) {
+                self.shared.cache.keep_block(fork, &Arc::new(block));
+            }
         }
         drop(guard);
         Ok(length)
@@ -223,27 +236,23 @@ impl Bee {
     async fn append(
         &self,
         guard: OwnedMutexGuard<()>,
-        start: u64,
+        end: End,
         blocks: Vec<Bytes>,
     ) -> Result<(OwnedMutexGuard<()>, u64), BeeError> {
-        let (session, added) = (self.session.clone(), blocks.len() as u64);
-        let work = tokio::spawn(async move { (session.append(&blocks).await, guard) });
-        let failed = |source| BeeError::Core {
-            core: self.core(),
-            step: Step::Append(start),
-            source,
-        };
-        let (length, guard) = work
-            .await
-            .map_err(|_| failed(hyper_core::session::SessionError::Interrupted))?;
-        let length = length.map_err(failed)?;
-        match length.checked_sub(start + added) {
-            Some(0) => Ok((guard, length)),
-            extra => Err(BeeError::Interleaved {
+        let session = self.session.clone();
+        let work = tokio::spawn(async move { (session.append_at(end, &blocks).await, guard) });
+        let failed = |source| match source {
+            SessionError::Core(CoreError::Moved { .. }) => BeeError::Interleaved {
                 core: self.core(),
-                length: start,
-                extra: extra.unwrap_or(0),
-            }),
-        }
+                length: end.length,
+            },
+            source => BeeError::Core {
+                core: self.core(),
+                step: Step::Append(end.length),
+                source,
+            },
+        };
+        let (length, guard) = work.await.map_err(|_| failed(SessionError::Interrupted))?;
+        Ok((guard, length.map_err(failed)?))
     }
 }

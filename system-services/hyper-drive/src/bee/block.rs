@@ -65,7 +65,7 @@ pub enum BlockFault {
 }
 
 /// The name of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Pointer {
     /// The block.
     pub seq: u64,

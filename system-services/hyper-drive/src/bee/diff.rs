@@ -208,10 +208,10 @@ impl Side {
     }
 
     /// Enters a node, at its first step or where the range starts.
-    async fn open(&mut self, node: Node) -> Result<(), BeeError> {
+    async fn open(&mut self, mut node: Node) -> Result<(), BeeError> {
         let mut step = usize::from(node.is_leaf());
         if let Some((key, included)) = self.range.start_key().filter(|_| self.seeking) {
-            step = match self.view.search(&node, key).await? {
+            step = match self.view.search(&mut node, key).await? {
                 Place::Key(place) => {
                     self.seeking = false;
                     let behind = if node.is_leaf() { 3 } else { 2 };
@@ -272,7 +272,7 @@ impl Side {
         self.keys += 1;
         match self.stack.last() {
             Some(frame) if self.keys >= self.view.version => {
-                Err(self.view.damaged(frame.node.block.seq)(BlockFault::OutOfOrder))
+                Err(self.view.damaged(frame.node.at.seq)(BlockFault::OutOfOrder))
             }
             _ => Ok(()),
         }

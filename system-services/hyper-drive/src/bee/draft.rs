@@ -9,13 +9,13 @@ mod put;
 pub(super) use put::PutOptions;
 
 use std::cmp::Ordering;
-use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::block::{self, Content, Pointer};
+use super::cache::Written;
 use super::error::BeeError;
+use super::kept;
 use super::view::{Node, Place, View, nearest_to_middle};
 
 /// Place of a node in [`Draft::nodes`].
@@ -33,6 +33,8 @@ pub(super) struct Draft {
 }
 
 struct DraftNode {
+    /// Where it is read from, unless it is new.
+    before: Option<Pointer>,
     keys: Vec<Key>,
     children: Vec<LinkId>,
     /// The next block writes it.
@@ -43,6 +45,7 @@ impl DraftNode {
     /// A node that is new.
     fn new(keys: Vec<Key>, children: Vec<LinkId>) -> Self {
         Self {
+            before: None,
             keys,
             children,
             changed: true,
@@ -54,7 +57,7 @@ impl DraftNode {
 struct Key {
     seq: u64,
     /// `None` until it was looked at.
-    bytes: Option<Arc<[u8]>>,
+    bytes: Option<Bytes>,
 }
 
 /// What a node says of a child. It has an identity of its own: it stays the same while the child moves from one parent to
@@ -128,18 +131,22 @@ impl Draft {
     }
 
     fn adopt(&mut self, node: Node) -> NodeId {
-        let Content { keys, children } = node.content;
-        let children = children.into_iter().map(|Pointer { seq, offset }| {
+        let keys = node.content.keys.iter().enumerate().map(|(place, seq)| Key {
+            seq: *seq,
+            bytes: node.known_key(place).cloned(),
+        });
+        let children = node.content.children.iter().map(|Pointer { seq, offset }| {
             self.links.push(Link {
-                seq,
-                offset,
+                seq: *seq,
+                offset: *offset,
                 node: None,
             });
             self.links.len() - 1
         });
         let draft = DraftNode {
+            before: Some(node.at),
             children: children.collect(),
-            keys: keys.into_iter().map(|seq| Key { seq, bytes: None }).collect(),
+            keys: keys.collect(),
             changed: false,
         };
         self.new_node(draft)
@@ -184,7 +191,9 @@ impl Draft {
     async fn search(&mut self, node: NodeId, key: &[u8]) -> Result<Place, BeeError> {
         let (mut start, mut end) = (0, self.nodes[node].keys.len());
         while start < end {
-            let place = self.at_hand(node, start..end).unwrap_or((start + end) / 2);
+            let keys = &self.nodes[node].keys;
+            let at_hand = nearest_to_middle(start..end, |place| keys[place].bytes.is_some());
+            let place = at_hand.unwrap_or((start + end) / 2);
             match key.cmp(self.key(node, place).await?) {
                 Ordering::Equal => return Ok(Place::Key(place)),
                 Ordering::Less => end = place,
@@ -192,19 +201,6 @@ impl Draft {
             }
         }
         Ok(Place::Below(start))
-    }
-
-    /// A key that need not be read from the store.
-    fn at_hand(&mut self, node: NodeId, places: Range<usize>) -> Option<usize> {
-        let (keys, view) = (&mut self.nodes[node].keys, &self.view);
-        let found = nearest_to_middle(places, |place| {
-            let key = &mut keys[place];
-            if key.bytes.is_none() {
-                key.bytes = view.cached_key(key.seq);
-            }
-            key.bytes.as_ref().map(|_| ())
-        });
-        found.map(|(place, ())| place)
     }
 
     /// What a key of a node stands for.
@@ -275,20 +271,40 @@ impl Draft {
         }
     }
 
-    /// The blocks, in their order. The draft has done its work then.
-    pub(super) fn into_blocks(mut self) -> Vec<Vec<u8>> {
+    /// The blocks, in their order, and their nodes. The draft has done its work then.
+    pub(super) fn into_blocks(mut self) -> (Vec<Bytes>, Vec<Written>) {
         let pending = std::mem::take(&mut self.pending);
         let last = pending.len().saturating_sub(1);
+        let mut nodes = Vec::new();
         let encode = |(i, pending): (usize, Pending)| {
             let seq = self.view.version + i as u64;
             let mut written = pending.written;
             if i < last {
                 self.drop_rewritten(&mut written, seq);
             }
-            let nodes: Vec<_> = written.iter().map(|link| self.content(*link)).collect();
-            block::encode(&pending.key, pending.value.as_deref(), &nodes)
+            let contents: Vec<_> = written.iter().map(|link| self.content(*link)).collect();
+            for ((link, content), offset) in written.iter().zip(&contents).zip(0..) {
+                nodes.extend(self.written(*link, Pointer { seq, offset }, &pending.key, content));
+            }
+            block::encode(&pending.key, pending.value.as_deref(), &contents).into()
         };
-        pending.into_iter().enumerate().map(encode).collect()
+        let blocks = pending.into_iter().enumerate().map(encode).collect();
+        (blocks, nodes)
+    }
+
+    /// A node that a block holds at this place, as it is kept in memory.
+    fn written(&self, link: LinkId, at: Pointer, block_key: &[u8], content: &Content) -> Option<Written> {
+        let node = &self.nodes[self.links[link].node?];
+        let is_inner = |link: &LinkId| {
+            let child = self.links[*link].node;
+            child.is_some_and(|child| !self.nodes[child].children.is_empty())
+        };
+        Some(Written {
+            at,
+            before: node.before,
+            low: !node.children.iter().any(is_inner),
+            bytes: kept::encode(block_key, content, |place| node.keys[place].bytes.as_ref()),
+        })
     }
 
     /// Leaves out what later blocks of the batch wrote again; the gaps are filled from the end, as hyperbee does.

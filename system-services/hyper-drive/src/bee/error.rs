@@ -43,17 +43,15 @@ pub enum BeeError {
     /// Nobody here can sign, or it is a version.
     #[error("the bee {0} cannot be written here: it is another's, or an old version of ours")]
     ReadOnly(CoreKey),
-    /// Somebody else appended to the core meanwhile.
+    /// Somebody who is no bee appended to the core meanwhile, or truncated it.
     #[error(
-        "the core {core} of the bee got {extra} blocks from elsewhere during a write: truncate it to {length} blocks, and write it through one bee only"
+        "the core {core} of the bee had {length} blocks when a write began, and was changed by something else since: nothing was written, do it again"
     )]
     Interleaved {
         /// The core.
         core: CoreKey,
-        /// Blocks that are whole.
+        /// Blocks that it had.
         length: u64,
-        /// Blocks that came between.
-        extra: u64,
     },
     /// A step of a batch failed halfway.
     #[error("a step of this batch failed: nothing of it is kept, begin it anew")]

@@ -68,7 +68,8 @@ impl<'a> Reader<'a> {
         Err(self.malformed("a number is cut off"))
     }
 
-    fn take(&mut self, bytes: u64) -> Result<Range<usize>, Malformed> {
+    /// So many bytes.
+    pub(super) fn take(&mut self, bytes: u64) -> Result<Range<usize>, Malformed> {
         let start = self.at;
         let bytes = usize::try_from(bytes)
             .ok()

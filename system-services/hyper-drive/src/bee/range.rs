@@ -313,7 +313,7 @@ impl Entries {
             Bound::Excluded(key) => (key, false),
         };
         loop {
-            let place = self.view.search(&node, key).await?;
+            let place = self.view.search(&mut node, key).await?;
             let child = match place {
                 Place::Below(child) if !node.is_leaf() => Some(self.view.child(&node, child).await?),
                 _ => None,

@@ -25,28 +25,23 @@ pub(super) struct View {
 /// A tree node, and where it is from.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    pub block: Arc<Block>,
+    pub at: Pointer,
+    /// The key of its block.
+    pub block_key: Bytes,
     pub content: Content,
+    /// Those of its keys that were looked at; those behind the last such key may be left out.
+    known: Vec<Option<Bytes>>,
     /// Nodes above it.
     pub depth: usize,
+    /// It is not kept in memory yet.
+    is_new: bool,
 }
 
-/// The first of some places that gives something, from the middle outwards: what is at hand spares looking for what is not.
-pub(super) fn nearest_to_middle<T>(
-    places: Range<usize>,
-    mut at: impl FnMut(usize) -> Option<T>,
-) -> Option<(usize, T)> {
+/// The first of some places that is at hand, from the middle outwards: it spares looking for what is not.
+pub(super) fn nearest_to_middle(places: Range<usize>, at_hand: impl Fn(usize) -> bool) -> Option<usize> {
     let middle = (places.start + places.end) / 2;
-    let above = (middle..places.end).map(Some).chain(std::iter::repeat(None));
-    let below = (places.start..middle)
-        .rev()
-        .map(Some)
-        .chain(std::iter::repeat(None));
-    let outwards = above.zip(below).take(places.len());
-    outwards
-        .flat_map(|(above, below)| [above, below])
-        .flatten()
-        .find_map(|place| Some((place, at(place)?)))
+    let distance = |place: &usize| place.abs_diff(middle);
+    places.filter(|place| at_hand(*place)).min_by_key(distance)
 }
 
 /// Where a key is in a node.
@@ -59,8 +54,34 @@ pub(super) enum Place {
 }
 
 impl Node {
+    pub(super) fn new(at: Pointer, block_key: Bytes, content: Content, depth: usize) -> Self {
+        Self {
+            at,
+            block_key,
+            content,
+            known: Vec::new(),
+            depth,
+            is_new: true,
+        }
+    }
+
     pub(super) fn is_leaf(&self) -> bool {
         self.content.children.is_empty()
+    }
+
+    /// One of its keys, if it was looked at.
+    pub(super) fn known_key(&self, place: usize) -> Option<&Bytes> {
+        self.known.get(place)?.as_ref()
+    }
+
+    /// One of its keys was looked at.
+    pub(super) fn learn(&mut self, place: usize, key: Bytes) {
+        if self.known.is_empty() {
+            self.known = vec![None; self.content.keys.len()];
+        }
+        if let Some(known) = self.known.get_mut(place) {
+            *known = Some(key);
+        }
     }
 }
 
@@ -97,7 +118,7 @@ impl View {
             return Ok(Some(block));
         }
         let read = self.read(seq)?;
-        Ok(read.inspect(|block| self.cache.insert_block(self.fork, block)))
+        Ok(read.inspect(|block| self.cache.keep_block(self.fork, block)))
     }
 
     /// A block.
@@ -106,7 +127,7 @@ impl View {
             return Ok(block);
         }
         let block = self.decode(seq, self.bytes(seq).await?)?;
-        self.cache.insert_block(self.fork, &block);
+        self.cache.keep_block(self.fork, &block);
         Ok(block)
     }
 
@@ -121,27 +142,17 @@ impl View {
         Ok(Arc::new(block))
     }
 
-    /// The key of a block that is in memory.
-    pub(super) fn cached_key(&self, seq: u64) -> Option<Arc<[u8]>> {
-        self.cache.key(self.fork, seq)
-    }
-
-    /// The key of a block, which alone is kept in memory.
-    pub(super) async fn key(&self, seq: u64) -> Result<Arc<[u8]>, BeeError> {
-        if let Some(key) = self.cached_key(seq) {
-            return Ok(key);
-        }
-        let block = match self.read(seq)? {
+    /// The key of a block, which is not kept in memory.
+    pub(super) async fn key(&self, seq: u64) -> Result<Bytes, BeeError> {
+        let block = match self.cache.block(self.fork, seq) {
             Some(block) => block,
-            None => self.decode(seq, self.bytes(seq).await?)?,
+            None => match self.read(seq)? {
+                Some(block) => block,
+                None => self.decode(seq, self.bytes(seq).await?)?,
+            },
         };
-        Ok(self.remember_key(&block))
-    }
-
-    fn remember_key(&self, block: &Block) -> Arc<[u8]> {
-        let key = block.key().into();
-        self.cache.insert_key(self.fork, block.seq, &key);
-        key
+        // Not a part of the block: a batch keeps many keys.
+        Ok(Bytes::copy_from_slice(block.key()))
     }
 
     /// The root, `None` before the first entry.
@@ -156,36 +167,45 @@ impl View {
         self.node(pointer, 0).await.map(Some)
     }
 
-    /// A node below `depth` others.
-    pub(super) async fn node(&self, pointer: Pointer, depth: usize) -> Result<Node, BeeError> {
-        let block = self.block(pointer.seq).await?;
-        self.node_of(block, pointer.offset, depth)
+    /// A node below `depth` others, and those of its keys that are at hand.
+    pub(super) async fn node(&self, at: Pointer, depth: usize) -> Result<Node, BeeError> {
+        if let Some(node) = self.cache.node(self.fork, at, depth) {
+            return self.checked(node);
+        }
+        let mut node = self.node_of(self.block(at.seq).await?, at, depth)?;
+        for place in 0..node.content.keys.len() {
+            if let Some(block) = self.cache.block(self.fork, node.content.keys[place]) {
+                node.learn(place, block.shared_key());
+            }
+        }
+        Ok(node)
     }
 
-    fn node_of(&self, block: Arc<Block>, offset: u64, depth: usize) -> Result<Node, BeeError> {
-        if depth >= MAX_DEPTH {
-            return Err(self.damaged(block.seq)(BlockFault::TooDeep));
+    fn node_of(&self, block: Arc<Block>, at: Pointer, depth: usize) -> Result<Node, BeeError> {
+        let content = block.content(at.offset).map_err(self.damaged(block.seq))?;
+        self.checked(Node::new(at, block.shared_key(), content, depth))
+    }
+
+    /// A node that may be where it is.
+    fn checked(&self, node: Node) -> Result<Node, BeeError> {
+        let damaged = self.damaged(node.at.seq);
+        if node.depth >= MAX_DEPTH {
+            return Err(damaged(BlockFault::TooDeep));
         }
-        let content = block.content(offset).map_err(self.damaged(block.seq))?;
-        if depth > 0 && content.keys.is_empty() {
-            return Err(self.damaged(block.seq)(BlockFault::NoKeys(offset)));
+        if node.depth > 0 && node.content.keys.is_empty() {
+            return Err(damaged(BlockFault::NoKeys(node.at.offset)));
         }
-        Ok(Node {
-            block,
-            content,
-            depth,
-        })
+        Ok(node)
     }
 
     /// A node's child.
     pub(super) async fn child(&self, node: &Node, child: usize) -> Result<Node, BeeError> {
-        let block = self.block(node.content.children[child].seq).await?;
-        self.child_in(node, child, block)
+        self.node(node.content.children[child], node.depth + 1).await
     }
 
     /// A node's child, of whose block this is.
     pub(super) fn child_in(&self, node: &Node, child: usize, block: Arc<Block>) -> Result<Node, BeeError> {
-        self.node_of(block, node.content.children[child].offset, node.depth + 1)
+        self.node_of(block, node.content.children[child], node.depth + 1)
     }
 
     /// The block of a node's key.
@@ -205,39 +225,56 @@ impl View {
     }
 
     /// Looks for a key in a node.
-    pub(super) async fn search(&self, node: &Node, key: &[u8]) -> Result<Place, BeeError> {
+    pub(super) async fn search(&self, node: &mut Node, key: &[u8]) -> Result<Place, BeeError> {
         self.find(node, key).await.map(|(place, _)| place)
     }
 
-    /// Looks for a key in a node, and gives its block if it had to be read. When a key has to come from a peer, all of the node are
-    /// asked for at once.
-    async fn find(&self, node: &Node, key: &[u8]) -> Result<(Place, Option<Arc<Block>>), BeeError> {
-        let keys = &node.content.keys;
-        let (mut start, mut end) = (0, keys.len());
-        let mut asked = None;
-        while start < end {
-            let cached = nearest_to_middle(start..end, |place| self.cached_key(keys[place]));
-            let (place, found, block) = match cached {
-                Some((place, key)) => (place, key, None),
+    /// Looks for a key in a node, and gives its block if it had to be read. The node is kept in memory, with the keys that were looked
+    /// at. When a key has to come from a peer, all of the node are asked for at once.
+    async fn find(&self, node: &mut Node, key: &[u8]) -> Result<(Place, Option<Arc<Block>>), BeeError> {
+        let (mut start, mut end) = (0, node.content.keys.len());
+        let (mut asked, mut read) = (None, None);
+        let place = loop {
+            if start >= end {
+                break Place::Below(start);
+            }
+            let place = match nearest_to_middle(start..end, |place| node.known_key(place).is_some()) {
+                Some(place) => place,
                 None => {
                     let middle = (start + end) / 2;
-                    let block = match self.read(keys[middle])? {
-                        Some(block) => block,
-                        None => {
-                            asked.get_or_insert_with(|| self.ask_for(keys.iter().copied()));
-                            self.decode(keys[middle], self.bytes(keys[middle]).await?)?
-                        }
-                    };
-                    (middle, self.remember_key(&block), Some(block))
+                    let block = self.key_block_for(node, middle, &mut asked).await?;
+                    node.learn(middle, block.shared_key());
+                    read = Some((middle, block));
+                    middle
                 }
             };
-            match key.cmp(&found) {
-                Ordering::Equal => return Ok((Place::Key(place), block)),
+            match key.cmp(node.known_key(place).map_or(&[], |key| key)) {
+                Ordering::Equal => break Place::Key(place),
                 Ordering::Less => end = place,
                 Ordering::Greater => start = place + 1,
             }
+        };
+        if read.is_some() || node.is_new {
+            self.cache.keep_node(self.fork, node);
+            node.is_new = false;
         }
-        Ok((Place::Below(start), None))
+        let block = read.filter(|(read, _)| place == Place::Key(*read));
+        Ok((place, block.map(|(_, block)| block)))
+    }
+
+    /// The block of a node's key, which is not kept in memory.
+    async fn key_block_for(
+        &self,
+        node: &Node,
+        place: usize,
+        asked: &mut Option<Vec<Download>>,
+    ) -> Result<Arc<Block>, BeeError> {
+        let seq = node.content.keys[place];
+        if let Some(block) = self.read(seq)? {
+            return Ok(block);
+        }
+        asked.get_or_insert_with(|| self.ask_for(node.content.keys.iter().copied()));
+        self.decode(seq, self.bytes(seq).await?)
     }
 
     /// The block that holds a key's value.
@@ -247,11 +284,12 @@ impl View {
         };
         loop {
             // The last change of a key wrote the nodes on its way: there is no newer one below. Spares a remote bee round trips.
-            if node.block.key() == key {
-                let deleted = node.block.is_deletion().map_err(self.damaged(node.block.seq))?;
-                return Ok((!deleted).then_some(node.block));
+            if node.block_key == key {
+                let block = self.block(node.at.seq).await?;
+                let deleted = block.is_deletion().map_err(self.damaged(block.seq))?;
+                return Ok((!deleted).then_some(block));
             }
-            node = match self.find(&node, key).await? {
+            node = match self.find(&mut node, key).await? {
                 (Place::Key(_), Some(block)) => return Ok(Some(block)),
                 (Place::Key(place), None) => return self.key_block(&node, place).await.map(Some),
                 (Place::Below(_), _) if node.is_leaf() => return Ok(None),
@@ -266,13 +304,13 @@ impl View {
             return Ok(false);
         };
         loop {
-            if node.block.seq == seq {
+            if node.at.seq == seq {
                 return Ok(true);
             }
-            if node.block.key() == key {
+            if node.block_key == key {
                 return Ok(false);
             }
-            node = match self.search(&node, key).await? {
+            node = match self.search(&mut node, key).await? {
                 Place::Key(place) => return Ok(node.content.keys[place] == seq),
                 Place::Below(_) if node.is_leaf() => return Ok(false),
                 Place::Below(child) => self.child(&node, child).await?,

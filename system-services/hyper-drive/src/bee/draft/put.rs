@@ -24,7 +24,7 @@ impl Draft {
     ) -> Result<Option<u64>, BeeError> {
         let target = Key {
             seq: self.next_seq(),
-            bytes: Some(key[..].into()),
+            bytes: Some(key.clone()),
         };
         let root = match self.load_root().await? {
             Some(root) => root,
