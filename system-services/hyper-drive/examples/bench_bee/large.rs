@@ -23,9 +23,12 @@ fn mix(i: u64) -> u64 {
     i ^ (i >> 31)
 }
 
-/// The keys come in no order: each goes elsewhere in the tree.
+/// Keys that lie together in the bee. A large bee is built run after run, as its nodes then are in memory: ten million keys in no
+/// order at all take an hour. Within a run, and from run to run, there is no order, and puts and gets are drawn by lot from all.
+const RUN: u64 = 100_000;
+
 fn key(i: u64) -> String {
-    format!("key {:016x}", mix(i))
+    format!("key {:08x}{:012x}", mix(i / RUN) >> 32, mix(i) >> 16)
 }
 
 /// A bee of so many keys, what single puts and gets took in it, and the work of the processors for all of them.
@@ -39,7 +42,7 @@ struct Subject {
 }
 
 impl Subject {
-    /// Opens the bee, and builds what is missing of it: in batches, its keys in no order.
+    /// Opens the bee, and builds what is missing of it, in batches.
     async fn open(folder: &Path, keys: u64) -> Result<Self, Error> {
         std::fs::create_dir_all(folder)?;
         // As the peer: it leaves it to the kernel when something is written.
