@@ -631,7 +631,10 @@ fn two_bees_on_one_core_that_write_at_the_same_time_lose_nothing() {
         }
     });
     let bee = Bee::new(core);
-    for (name, i) in ["one", "other"].into_iter().flat_map(|name| (0..KEYS).map(move |i| (name, i))) {
+    for (name, i) in ["one", "other"]
+        .into_iter()
+        .flat_map(|name| (0..KEYS).map(move |i| (name, i)))
+    {
         let found = block_on(bee.get(format!("{name} {i}"))).unwrap();
         assert_eq!(found.unwrap().value.unwrap(), name);
     }
@@ -647,7 +650,10 @@ async fn a_batch_is_refused_whole_when_something_else_changed_the_core_meanwhile
     batch.put("b", "2").await.unwrap();
     core.append(&["no block of a bee"]).await.unwrap();
     let refused = batch.flush().await;
-    assert!(matches!(refused, Err(BeeError::Interleaved { length: 2, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(BeeError::Interleaved { length: 2, .. })),
+        "{refused:?}"
+    );
     assert_eq!(core.length(), 3);
     core.truncate(2, None).await.unwrap();
     bee.put("b", "3").await.unwrap();

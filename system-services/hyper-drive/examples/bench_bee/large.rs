@@ -97,11 +97,20 @@ impl Subject {
 
     /// Microseconds of the clock and of the processors for a put, then for a get.
     fn say(&mut self) -> [(f64, f64); 2] {
-        let put = (median_us(&mut self.puts), self.put_cpu_us / self.puts.len() as f64);
-        let get = (median_us(&mut self.gets), self.get_cpu_us / self.gets.len() as f64);
+        let put = (
+            median_us(&mut self.puts),
+            self.put_cpu_us / self.puts.len() as f64,
+        );
+        let get = (
+            median_us(&mut self.gets),
+            self.get_cpu_us / self.gets.len() as f64,
+        );
         for (what, (median_us, cpu_us)) in [("put", put), ("get", get)] {
             let what = format!("bee-{what}-in-{}", self.keys);
-            println!("{}", json!({"what": what, "median_us": median_us, "cpu_us": cpu_us}));
+            println!(
+                "{}",
+                json!({"what": what, "median_us": median_us, "cpu_us": cpu_us})
+            );
         }
         [put, get]
     }
