@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod head;
 mod index;
+mod late_file;
 mod log;
 mod medium;
 mod memory;

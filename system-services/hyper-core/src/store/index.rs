@@ -10,6 +10,7 @@ use redb::{Builder, Database, ReadableDatabase, StorageBackend};
 use super::checked_file::CheckedFile;
 use super::engine::LOG_FILE;
 use super::error::failed;
+use super::late_file::LateFile;
 use super::medium::Medium;
 use super::tables::{META, STATE, create_tables};
 use super::{FORMAT, StoreError};
@@ -28,7 +29,7 @@ pub(super) struct Index {
 
 /// A file of the database.
 struct IndexFile {
-    file: CheckedFile,
+    file: LateFile,
     frozen: Arc<AtomicBool>,
 }
 
@@ -106,7 +107,7 @@ impl Index {
     fn of(file: CheckedFile) -> std::result::Result<Self, StoreError> {
         let frozen = Arc::new(AtomicBool::new(false));
         let file = IndexFile {
-            file,
+            file: LateFile::new(file),
             frozen: Arc::clone(&frozen),
         };
         let database = Builder::new()
