@@ -18,11 +18,8 @@ const FILES: u64 = 1000;
 const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 64 << 10;
 
-/// Bytes of the large file: 16 MiB, or as many MiB as `HEARTH_TEST_DRIVE_MIB` says.
-fn large() -> u64 {
-    let wished = std::env::var("HEARTH_TEST_DRIVE_MIB").ok();
-    MIB * wished.and_then(|mib| mib.parse().ok()).unwrap_or(16)
-}
+/// Bytes of the large file.
+const LARGE: u64 = 256 * MIB;
 
 /// The content that both sides know how to make: byte `j` of MiB `k`.
 fn mebibyte(seed: u64, k: u64) -> Vec<u8> {
@@ -156,7 +153,7 @@ async fn read(drive: &Drive, path: &str, range: std::ops::Range<u64>) -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drive_of_theirs_is_read_in_parts_and_whole_mirrored_and_cleared() -> Result<()> {
     let mut both = Both::theirs().await?;
-    let size = large();
+    let size = LARGE;
     both.tell(json!({"do": "fill", "files": FILES})).await?;
     both.tell(json!({"do": "put", "path": "/large", "seed": 7, "size": size}))
         .await?;
@@ -201,7 +198,7 @@ async fn a_drive_of_theirs_is_read_in_parts_and_whole_mirrored_and_cleared() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drive_of_ours_is_read_by_them_in_parts_and_whole() -> Result<()> {
     let mut both = Both::ours().await?;
-    let size = large();
+    let size = LARGE;
     let mut batch = both.drive.batch();
     for i in 0..FILES {
         let options = PutOptions {
