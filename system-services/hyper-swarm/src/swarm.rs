@@ -340,6 +340,7 @@ impl Swarm {
 }
 
 /// A topic that is joined. Dropping it leaves the topic.
+#[must_use = "the topic is left when this is dropped"]
 #[derive(Debug)]
 pub struct TopicHandle {
     topic: Topic,
