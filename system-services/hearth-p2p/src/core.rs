@@ -1,6 +1,7 @@
 //! `core`: append-only logs.
 
 mod append;
+mod audit;
 mod blocks;
 mod cat;
 mod download;
@@ -30,7 +31,8 @@ Examples:
   hearth-p2p core info KEY                       what of it is here
   hearth-p2p core seed log                       gives it to others, until Ctrl-C
   hearth-p2p core download KEY                   fetches all of it from its peers
-  hearth-p2p core download KEY --blocks 7,100..  only these blocks")]
+  hearth-p2p core download KEY --blocks 7,100..  only these blocks
+  hearth-p2p core audit --all                    what the disk has damaged")]
 pub struct Options {
     #[command(subcommand)]
     verb: Verb,
@@ -49,6 +51,7 @@ enum Verb {
     },
     Seed(seed::Options),
     Download(download::Options),
+    Audit(audit::Options),
     /// Lists the cores that have a name in this storage, and with `--all` those too that are only known by their key.
     List {
         /// All cores of the storage, those of bees and drives too.
@@ -79,6 +82,7 @@ pub async fn run(options: Options, context: &Context) -> Result<()> {
         Verb::Info { which } => show::info(&which, context),
         Verb::Seed(options) => seed::run(options, context).await,
         Verb::Download(options) => download::run(options, context).await,
+        Verb::Audit(options) => audit::run(options, context).await,
         Verb::List { all } => show::list(all, context),
     }
 }

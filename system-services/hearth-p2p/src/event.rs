@@ -38,6 +38,20 @@ pub enum Event<'a> {
         /// Its bytes.
         value: Value<'a>,
     },
+    /// All that is stored of a core was read, and nothing is damaged.
+    Audited {
+        /// The core's key.
+        key: &'a str,
+        /// Blocks of the core.
+        blocks: u64,
+    },
+    /// Something of a core is damaged.
+    Damaged {
+        /// The core's key.
+        key: &'a str,
+        /// What, in words.
+        part: &'a str,
+    },
     /// The version of a bee after a change.
     Version {
         /// Blocks of its core.

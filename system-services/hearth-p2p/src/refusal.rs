@@ -45,6 +45,9 @@ pub enum Refusal {
     /// It may not be done, or a condition does not hold.
     #[error("{0}")]
     Refused(String),
+    /// The disk has damaged something.
+    #[error("{0}")]
+    Damaged(String),
     /// Some of it could not be done; what could be is done.
     #[error("{0}")]
     Partly(String),
@@ -60,6 +63,7 @@ impl Refusal {
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::NoPeers(_) => 4,
+            Self::Damaged(_) => 5,
             Self::Refused(_) => 6,
             Self::CutOff => 130,
         }

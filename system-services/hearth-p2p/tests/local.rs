@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 struct Cli {
@@ -228,6 +228,28 @@ fn a_damaged_storage_is_named() {
     let (code, said) = cli.fails(&["core", "list"]);
     assert_eq!(code, 5);
     assert!(said.contains("cores"), "{said}");
+}
+
+#[test]
+fn an_audit_names_damaged_blocks_and_forgets_them_when_told_to() {
+    let cli = Cli::new();
+    cli.ok(&["core", "append", "log", "one", "two", "three"], b"");
+    let whole = cli.json(&["core", "audit", "--all"], b"");
+    assert_eq!(
+        (&whole[0]["event"], &whole[0]["blocks"]),
+        (&json!("audited"), &json!(3))
+    );
+    let blocks = cli.storage().join("cores/blocks-00000000");
+    let mut bytes = std::fs::read(&blocks).unwrap();
+    let at = bytes.windows(3).position(|bytes| bytes == b"two").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&blocks, bytes).unwrap();
+    let damaged = cli.run_with(&["core", "audit", "log", "--clear"], b"");
+    assert_eq!(damaged.status.code(), Some(5));
+    let said = String::from_utf8(damaged.stdout).unwrap();
+    assert!(said.contains("block 1 is not what was stored"), "{said}");
+    cli.ok(&["core", "audit", "log"], b"");
+    assert_eq!(cli.run_with(&["core", "cat", "log"], b"").status.code(), Some(3));
 }
 
 #[test]
