@@ -49,6 +49,9 @@ const MAX_LINKS: usize = 16;
 /// The most bytes that [`Drive::get`] reads into memory.
 pub const MAX_GET_BYTES: u64 = 256 << 20;
 
+/// Memory for the tree of names of one drive. Less than a bee may have: a transfer of a drive shall take 16 MiB in all.
+const NAMES_CACHE_BYTES: usize = 4 << 20;
+
 /// How a drive is opened.
 #[derive(Clone, Default)]
 pub struct DriveOptions {
@@ -116,6 +119,7 @@ impl Drive {
         let bee_options = BeeOptions {
             // Written empty into the header: only drives of hyperdrive 10 name the core of the blobs there.
             metadata: Some(bee::Metadata::default()),
+            cache_bytes: NAMES_CACHE_BYTES,
             ..BeeOptions::default()
         };
         let bee =
