@@ -148,7 +148,7 @@ fn record(folder: &Path) -> Result<Recorded> {
     settle(&mut machine, NEW, "good", 400)?;
     let good_at = std::fs::metadata(&log)?.len();
     // Its last flush completes the log.
-    machine.vm()?.stop_cleanly(std::time::Duration::from_secs(120))?;
+    machine.vm()?.stop_cleanly(std::time::Duration::from_secs(300))?;
     machine.stop();
     Ok(Recorded {
         base,
