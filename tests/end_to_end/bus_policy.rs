@@ -3,10 +3,10 @@
 use std::fs;
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use hearth_tests::appliance::Appliance;
+use hearth_tests::patience;
 use hearth_tests::private_bus::{self, PrivateBus};
 use hearth_tests::rauc::interface::{BUS_NAME, INTERFACE, OBJECT};
 use hearth_tests::rauc::{KeyKind, Rauc, tests_pki};
@@ -18,7 +18,7 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), future).await? })
+    runtime.block_on(async { tokio::time::timeout(patience(30), future).await? })
 }
 
 /// The bus of the appliance: Debian's own policy of the system bus, then ours for both names.

@@ -9,11 +9,12 @@ use boot_state::{MAX_TRIES, Slot};
 use hearth_tests::appliance::{Appliance, COMPATIBLE};
 use hearth_tests::bounded;
 use hearth_tests::hawkbit::{Download, Hawkbit, TARGET, TENANT, TOKEN};
+use hearth_tests::patience;
 use hearth_tests::private_bus::{OPEN, PrivateBus};
 use hearth_tests::rauc::{KeyKind, OurBundle, Pki, Rauc, tests_pki};
 
 /// One look at the server with everything that follows from it.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = patience(40);
 
 /// A box that is well, a server, and who signs.
 struct Fleet {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use boot_state::{MAX_TRIES, Slot};
 use hearth_tests::appliance::{Appliance, COMPATIBLE, FACTORY_VERSION};
 use hearth_tests::bounded::{self, Running};
+use hearth_tests::patience;
 use hearth_tests::private_bus::{OPEN, PrivateBus};
 use hearth_tests::rauc::interface::{self, BUS_NAME, INTERFACE, OBJECT};
 use hearth_tests::rauc::{KeyKind, OurBundle, Pki, Rauc, tests_pki, text_of};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use zbus::{Connection, OwnedVariant};
 
 /// No command of rauc may take longer.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = patience(30);
 
 /// A fresh box, whose bus is the `dbus-daemon` of this rauc's root, and who signs its bundles.
 struct Bench {
@@ -372,7 +373,7 @@ impl RealService {
         loop {
             match interface::members(&connection).await {
                 Ok(_) => return Ok(connection),
-                Err(error) if started.elapsed() > Duration::from_secs(10) => return Err(error),
+                Err(error) if started.elapsed() > patience(10) => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }

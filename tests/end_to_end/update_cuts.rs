@@ -13,9 +13,9 @@ use hearth_tests::disk::{self, Disk};
 use hearth_tests::machine::TestMachine;
 use hearth_tests::random::Random;
 use hearth_tests::replay::{DataCheck, Decider, Facts, Image, PIECE, Replay};
-use hearth_tests::shell;
 use hearth_tests::update::{Updates, Variant, wait_for};
 use hearth_tests::write_log::Log;
+use hearth_tests::{patience, shell};
 use serde_json::Value;
 
 /// Version of the update.
@@ -148,7 +148,7 @@ fn record(folder: &Path) -> Result<Recorded> {
     settle(&mut machine, NEW, "good", 400)?;
     let good_at = std::fs::metadata(&log)?.len();
     // Its last flush completes the log.
-    machine.vm()?.stop_cleanly(std::time::Duration::from_secs(300))?;
+    machine.vm()?.stop_cleanly(patience(100))?;
     machine.stop();
     Ok(Recorded {
         base,

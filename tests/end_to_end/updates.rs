@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hearth_tests::machine::TestMachine;
-use hearth_tests::shell;
 use hearth_tests::update::{FOREIGN_BYTES, Updates, Variant, status, wait_for};
+use hearth_tests::{patience, shell};
 use serde_json::Value;
 
 /// Seconds until a slot is marked good after the page is up, on a loaded machine.
@@ -71,7 +71,7 @@ fn restart(machine: &mut TestMachine) -> Result<()> {
 /// Waits until the last boot is one of a slot, and has a shell.
 fn expect_boot(machine: &mut TestMachine, slot: &str, seconds: u64) -> Result<()> {
     let begin = format!("slot {slot}");
-    let limit = Duration::from_secs(seconds);
+    let limit = patience(seconds);
     Ok(machine
         .vm()?
         .wait_for(&format!("a boot of {begin}"), limit, |console| {
@@ -242,10 +242,7 @@ fn a_download_that_the_plug_cut_goes_on_with_what_is_missing() -> Result<()> {
     )?;
     let begun = Instant::now();
     while updates.server.sent() - before < size / 2 {
-        ensure!(
-            begun.elapsed() < Duration::from_secs(240),
-            "the download does not go on"
-        );
+        ensure!(begun.elapsed() < patience(240), "the download does not go on");
         std::thread::sleep(Duration::from_millis(200));
     }
     machine.stop();

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use hearth_tests::machine::{TestMachine, boots};
 use hearth_tests::setup::{ADMINISTRATOR, PASSWORD};
-use hearth_tests::{browser, shell};
+use hearth_tests::{browser, patience, shell};
 
 /// Memory of the whole guest in use, after setup and idle: the budget in MiB.
 const MEMORY_MIB: u64 = 110;
@@ -53,7 +53,7 @@ fn a_person_sets_up_reboots_and_resets_on_phone_and_desktop() -> Result<()> {
                 break;
             }
             ensure!(
-                begun.elapsed().as_secs() < 240,
+                begun.elapsed() < patience(240),
                 "factory-reset did not lead back to the wizard"
             );
             std::thread::sleep(std::time::Duration::from_millis(500));
@@ -72,7 +72,7 @@ fn after_setup(machine: &mut TestMachine) -> Result<()> {
             .is_some_and(|b| b.contains("hearth: ready"))
             .then_some(())
     };
-    vm.wait_for("the address screen", std::time::Duration::from_secs(120), settled)?;
+    vm.wait_for("the address screen", patience(120), settled)?;
     let number = |text: String| {
         text.parse::<u64>()
             .with_context(|| format!("{text:?} is no number"))

@@ -393,6 +393,7 @@ async fn serve(
         config,
         engine: Arc::new(engine),
         bus: Some(connection.clone()),
+        last_words: Duration::ZERO,
     };
     let (service, inbox) = Service::start(parts)?;
     updater::dbus::serve(&connection, service.clone()).await?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::patience;
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -27,23 +29,25 @@ impl Response {
     }
 }
 
-/// GET.
-pub fn get(port: u16, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
-    exchange(port, "GET", path, headers, "")
+/// Whether the page answers. Asked again and again while a box starts: a question that nobody hears must end soon.
+pub fn is_healthy(port: u16) -> bool {
+    exchange(port, "GET", "/health", "", "", Duration::from_secs(20)).is_ok_and(|r| r.status == 200)
 }
 
-/// POST of a form.
-pub fn post(port: u16, path: &str, headers: &[(&str, &str)], form: &str) -> Result<Response> {
-    exchange(port, "POST", path, headers, form)
-}
-
-fn exchange(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Response> {
+fn exchange(
+    port: u16,
+    method: &str,
+    path: &str,
+    cookies: &str,
+    body: &str,
+    limit: Duration,
+) -> Result<Response> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(limit))?;
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+    if !cookies.is_empty() {
+        request.push_str(&format!("Cookie: {cookies}\r\n"));
     }
     if method == "POST" {
         request.push_str(&format!(
@@ -116,7 +120,7 @@ impl Client {
         let mut path = path.to_string();
         for _ in 0..8 {
             let cookies = self.cookie_header();
-            let response = get(self.port, &path, &[("Cookie", &cookies)])?;
+            let response = exchange(self.port, "GET", &path, &cookies, "", patience(20))?;
             self.keep(&response);
             match (response.status, response.header("location")) {
                 (300..=399, Some(next)) => path = next.to_string(),
@@ -144,7 +148,7 @@ impl Client {
             form.push(format!("{}={}", encode(name), encode(value)));
         }
         let cookies = self.cookie_header();
-        let response = post(self.port, action, &[("Cookie", &cookies)], &form.join("&"))?;
+        let response = exchange(self.port, "POST", action, &cookies, &form.join("&"), patience(20))?;
         self.keep(&response);
         match (response.status, response.header("location")) {
             (300..=399, Some(next)) => {

@@ -18,3 +18,9 @@ pub mod setup;
 pub mod shell;
 pub mod update;
 pub mod write_log;
+
+/// How long a test waits for what takes this many seconds at most on a machine that does nothing else. Four emulated machines
+/// share two processors, which other work may slow down: a limit tells a hang from a slow answer, it measures nothing.
+pub const fn patience(seconds: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(seconds * 3)
+}

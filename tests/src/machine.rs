@@ -11,7 +11,7 @@ use board_support::Board;
 use board_support::qemu::{Firmware, Machine, Vm};
 
 use crate::disk::Disk;
-use crate::http;
+use crate::{http, patience};
 
 /// The variable that names the folder with the images, and beside them `firmware-BOARD`.
 pub const IMAGES: &str = "HEARTH_TEST_IMAGES";
@@ -214,7 +214,7 @@ impl TestMachine {
 
     /// Waits for a text on the console.
     pub fn expect(&mut self, text: &str, seconds: u64) -> Result<String> {
-        let limit = Duration::from_secs(seconds);
+        let limit = patience(seconds);
         Ok(self.vm()?.wait_for(&format!("{text:?}"), limit, |c| {
             c.contains(text).then(|| c.to_string())
         })?)
@@ -223,8 +223,8 @@ impl TestMachine {
     /// Waits until the page answers; returns the time since the machine was switched on.
     pub fn expect_page(&mut self, seconds: u64) -> Result<Duration> {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(seconds) {
-            if http::get(self.port, "/health", &[]).is_ok_and(|r| r.status == 200) {
+        while begun.elapsed() < patience(seconds) {
+            if http::is_healthy(self.port) {
                 return Ok(self.vm()?.uptime());
             }
             if self.vm()?.ended().is_some() {
@@ -239,7 +239,7 @@ impl TestMachine {
 
     /// Waits until the machine has powered itself off.
     pub fn expect_end(&mut self, seconds: u64) -> Result<String> {
-        self.vm()?.wait_for_end(Duration::from_secs(seconds))?;
+        self.vm()?.wait_for_end(patience(seconds))?;
         Ok(self.vm()?.console())
     }
 

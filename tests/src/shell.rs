@@ -1,9 +1,9 @@
 //! The dev profile's root shell on the serial console.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use board_support::qemu::Vm;
+
+use crate::patience;
 
 /// What it says when it is ready.
 pub const PROMPT: &str = "hearth-dev#";
@@ -15,14 +15,10 @@ pub fn run(vm: &mut Vm, command: &str, seconds: u64) -> Result<String> {
     expect_prompt(vm)?;
     vm.type_text(&format!("echo \"<\"\"{id}>\"; {command}; echo \"</\"\"{id}>\"\n"))?;
     let (begin, end) = (format!("<{id}>"), format!("</{id}>"));
-    let text = vm.wait_for(
-        &format!("the end of `{command}`"),
-        Duration::from_secs(seconds),
-        |console| {
-            let rest = console.rsplit_once(&begin)?.1;
-            Some(rest.split_once(&end)?.0.to_string())
-        },
-    );
+    let text = vm.wait_for(&format!("the end of `{command}`"), patience(seconds), |console| {
+        let rest = console.rsplit_once(&begin)?.1;
+        Some(rest.split_once(&end)?.0.to_string())
+    });
     Ok(text
         .with_context(|| format!("shell: {command}"))?
         .replace('\r', "")
@@ -41,14 +37,14 @@ pub fn restart(vm: &mut Vm, command: &str, seconds: u64) -> Result<()> {
     let boots = |console: &str| console.matches("Hearth boot manager: ").count();
     let before = boots(&vm.console());
     run_last(vm, command)?;
-    Ok(vm.wait_for("the next boot", Duration::from_secs(seconds), |c| {
+    Ok(vm.wait_for("the next boot", patience(seconds), |c| {
         (boots(c) > before).then_some(())
     })?)
 }
 
 /// Of the last boot: what is typed while a machine starts is lost, and stops its serial port from hearing any more.
 fn expect_prompt(vm: &mut Vm) -> Result<()> {
-    Ok(vm.wait_for("the shell's prompt", Duration::from_secs(60), |c| {
+    Ok(vm.wait_for("the shell's prompt", patience(60), |c| {
         let boot = c.rsplit("Hearth boot manager: ").next()?;
         boot.contains(PROMPT).then_some(())
     })?)

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::disk::{Disk, Slot};
 use crate::machine::artifact;
-use crate::shell;
+use crate::{patience, shell};
 
 /// Where a guest sees the host's loopback (QEMU's user network).
 const HOST: &str = "10.0.2.2";
@@ -213,7 +213,7 @@ pub fn wait_for(vm: &mut Vm, what: &str, seconds: u64, wanted: impl Fn(&Value) -
             Ok(status) => format!("{status:#}"),
             Err(error) => format!("{error:#}"),
         };
-        if begun.elapsed() > Duration::from_secs(seconds) {
+        if begun.elapsed() > patience(seconds) {
             bail!("{what} did not come in {seconds} s; last: {last}");
         }
         std::thread::sleep(Duration::from_secs(1));

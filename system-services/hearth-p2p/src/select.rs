@@ -74,6 +74,20 @@ impl Which {
         self.decrypted(session)
     }
 
+    /// Opens a core of which something is in the storage.
+    pub fn open_stored(&self, store: &Corestore) -> Result<Session> {
+        if let Selector::Key(key) = &self.core
+            && !store.has(key)?
+        {
+            let key = key::to_z32(key);
+            return Err(Refusal::NotFound(format!(
+                "nothing of the core {key} is in this storage: `hearth-p2p core download {key}` fetches it"
+            ))
+            .into());
+        }
+        self.open(store)
+    }
+
     /// Opens a core, or makes it where it is named.
     pub fn open_or_create(&self, store: &Corestore) -> Result<Session> {
         match &self.core {

@@ -250,6 +250,10 @@ fn an_audit_names_damaged_blocks_and_forgets_them_when_told_to() {
     assert!(said.contains("block 1 is not what was stored"), "{said}");
     cli.ok(&["core", "audit", "log"], b"");
     assert_eq!(cli.run_with(&["core", "cat", "log"], b"").status.code(), Some(3));
+    // A key that is nowhere in the storage is not looked through, and not entered.
+    let unknown = cli.run_with(&["core", "audit", &"ab".repeat(32)], b"");
+    assert_eq!(unknown.status.code(), Some(3));
+    assert_eq!(cli.json(&["core", "list", "--all"], b"").len(), 1);
 }
 
 #[test]

@@ -75,11 +75,7 @@ async fn peers(bootstrap: SocketAddrV4) -> Result<()> {
         let dht = Dht::bind(DhtOptions::loopback([bootstrap])).await?;
         let keys = KeyPair::from_seed(&[100 + number; 32]);
         let (swarm, mut connections) = Swarm::start(dht, SwarmOptions::new(keys))?;
-        let only_find = JoinOptions {
-            server: false,
-            client: true,
-        };
-        let topic = swarm.join(TOPIC, only_find).await?;
+        let topic = swarm.join(TOPIC, JoinOptions::CLIENT).await?;
         let connection = connections.recv().await.context("the swarm is over")?;
         store.replicate(connection.peer.connection.link);
         kept.push((store, sessions, swarm, topic, connections));

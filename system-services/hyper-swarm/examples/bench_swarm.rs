@@ -111,11 +111,7 @@ async fn measure(blocks: u64) -> Result<()> {
     let begun = Instant::now();
     let dht = Dht::bind(DhtOptions::loopback([bootstrap.parse()?])).await?;
     let (swarm, mut connections) = Swarm::start(dht, SwarmOptions::new(KeyPair::from_seed(&[3; 32])))?;
-    let only_find = JoinOptions {
-        server: false,
-        client: true,
-    };
-    let _topic = swarm.join(session.discovery_key(), only_find).await?;
+    let _topic = swarm.join(session.discovery_key(), JoinOptions::CLIENT).await?;
     let connection = connections.recv().await.context("the swarm is over")?;
     report("swarm-connect", "ms", begun.elapsed().as_secs_f64() * 1000.0);
     let started = Instant::now();

@@ -130,6 +130,16 @@ pub struct JoinOptions {
 }
 
 impl JoinOptions {
+    /// Be found, and find nobody.
+    pub const SERVER: Self = Self {
+        server: true,
+        client: false,
+    };
+    /// Find others, and be not found.
+    pub const CLIENT: Self = Self {
+        server: false,
+        client: true,
+    };
     const NOTHING: Self = Self {
         server: false,
         client: false,

@@ -10,7 +10,7 @@ use anyhow::Context;
 use os_io::root::Root;
 use updater::config::{CONFIG_PATH, Config};
 use updater::install::SlotEngine;
-use updater::service::{Parts, Service};
+use updater::service::{LAST_WORDS, Parts, Service};
 use updater::{cli, dbus, facts};
 use zbus::Connection;
 
@@ -67,6 +67,7 @@ async fn serve() -> anyhow::Result<()> {
         root,
         engine: Arc::new(engine),
         bus: bus.clone(),
+        last_words: LAST_WORDS,
     };
     let (service, inbox) = Service::start(parts)?;
     // A slot that works is marked good also when nobody can call.

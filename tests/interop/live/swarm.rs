@@ -16,18 +16,6 @@ use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TOPIC: [u8; 32] = [0xaa; 32];
-const BOTH: JoinOptions = JoinOptions {
-    server: true,
-    client: true,
-};
-const SERVER: JoinOptions = JoinOptions {
-    server: true,
-    client: false,
-};
-const CLIENT: JoinOptions = JoinOptions {
-    server: false,
-    client: true,
-};
 
 /// A script with a private DHT of JavaScript nodes.
 async fn network() -> Result<(Peer, SocketAddrV4)> {
@@ -83,9 +71,9 @@ async fn echo(connection: &mut SwarmConnection) -> Result<()> {
 async fn a_swarm_of_ours_finds_a_javascript_server() -> Result<()> {
     let (mut script, bootstrap) = network().await?;
     let (number, key) = theirs(&mut script).await?;
-    join(&mut script, number, SERVER).await?;
+    join(&mut script, number, JoinOptions::SERVER).await?;
     let (swarm, mut connections) = ours(1, bootstrap).await?;
-    let _topic = swarm.join(TOPIC, CLIENT).await?;
+    let _topic = swarm.join(TOPIC, JoinOptions::CLIENT).await?;
     let mut connection = next(&mut connections).await?;
     ensure!(connection.by_us && connection.topics == [TOPIC]);
     ensure!(hex(connection.peer.remote_public_key()) == key);
@@ -103,16 +91,16 @@ async fn a_swarm_of_ours_finds_a_javascript_server() -> Result<()> {
 async fn a_javascript_swarm_finds_a_server_of_ours_and_does_not_when_it_has_left() -> Result<()> {
     let (mut script, bootstrap) = network().await?;
     let (swarm, mut connections) = ours(2, bootstrap).await?;
-    let topic = swarm.join(TOPIC, SERVER).await?;
+    let topic = swarm.join(TOPIC, JoinOptions::SERVER).await?;
     announced(&topic).await?;
     let (number, key) = theirs(&mut script).await?;
-    join(&mut script, number, CLIENT).await?;
+    join(&mut script, number, JoinOptions::CLIENT).await?;
     let mut connection = next(&mut connections).await?;
     ensure!(!connection.by_us && hex(connection.peer.remote_public_key()) == key);
     echo(&mut connection).await?;
     timeout(PATIENCE, topic.leave()).await?;
     let (late, _) = theirs(&mut script).await?;
-    join(&mut script, late, CLIENT).await?;
+    join(&mut script, late, JoinOptions::CLIENT).await?;
     script.ask(&json!({"do": "flush", "swarm": late})).await?;
     let peers = script.ask(&json!({"do": "peers", "swarm": late})).await?;
     ensure!(peers["peers"] == json!([]), "{peers}");
@@ -125,8 +113,8 @@ async fn who_finds_each_other_at_the_same_time_keeps_one_connection() -> Result<
     for round in 0..3 {
         let (number, key) = theirs(&mut script).await?;
         let (swarm, mut connections) = ours(10 + round, bootstrap).await?;
-        let topic = swarm.join(TOPIC, BOTH).await?;
-        join(&mut script, number, BOTH).await?;
+        let topic = swarm.join(TOPIC, JoinOptions::default()).await?;
+        join(&mut script, number, JoinOptions::default()).await?;
         announced(&topic).await?;
         swarm.refresh().await?;
         let mut last = next(&mut connections).await?;
@@ -153,7 +141,7 @@ async fn a_peer_is_joined_by_its_key_and_a_banned_one_stays_out() -> Result<()> 
     let (mut script, bootstrap) = network().await?;
     let (number, key) = theirs(&mut script).await?;
     // Any topic: it has to listen.
-    join(&mut script, number, SERVER).await?;
+    join(&mut script, number, JoinOptions::SERVER).await?;
     let (swarm, mut connections) = ours(3, bootstrap).await?;
     let mut peer = [0; 32];
     for (byte, digits) in peer.iter_mut().zip(key.as_bytes().chunks(2)) {
@@ -174,9 +162,9 @@ async fn a_peer_is_joined_by_its_key_and_a_banned_one_stays_out() -> Result<()> 
 async fn a_swarm_that_rests_lets_its_peers_go_and_comes_back() -> Result<()> {
     let (mut script, bootstrap) = network().await?;
     let (number, _) = theirs(&mut script).await?;
-    join(&mut script, number, SERVER).await?;
+    join(&mut script, number, JoinOptions::SERVER).await?;
     let (swarm, mut connections) = ours(4, bootstrap).await?;
-    let _topic = swarm.join(TOPIC, BOTH).await?;
+    let _topic = swarm.join(TOPIC, JoinOptions::default()).await?;
     next(&mut connections).await?;
     timeout(PATIENCE, swarm.suspend()).await??;
     script.event("closed").await?;
@@ -221,7 +209,7 @@ async fn fifty_peers_of_both_kinds_meet_in_one_topic() -> Result<()> {
         let name = hex(swarm.public_key());
         all.insert(name.clone());
         gather(name, connections, met.clone());
-        let topic = swarm.join(TOPIC, BOTH).await?;
+        let topic = swarm.join(TOPIC, JoinOptions::default()).await?;
         swarms.push((swarm, topic));
     }
     for (_, topic) in &swarms {

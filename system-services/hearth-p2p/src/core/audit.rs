@@ -53,7 +53,7 @@ pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
 fn sessions(options: &Options, store: &Corestore) -> Result<Vec<Session>> {
     if !options.all {
         let cores = options.cores.iter().cloned();
-        return cores.map(|core| Which::plain(core).open(store)).collect();
+        return cores.map(|core| Which::plain(core).open_stored(store)).collect();
     }
     let found = store.list()?.into_iter();
     let opened = found.filter_map(|discovery_key| store.get_by_discovery_key(&discovery_key).transpose());

@@ -45,16 +45,7 @@ pub(super) fn info(which: &Which, context: &Context) -> Result<()> {
         Selector::Name(name) => Some(name.as_str()),
         _ => None,
     };
-    if let Selector::Key(key) = &which.core
-        && !store.has(key)?
-    {
-        let key = key::to_z32(key);
-        return Err(Refusal::NotFound(format!(
-            "nothing of the core {key} is in this storage: `hearth-p2p core download {key}` fetches it"
-        ))
-        .into());
-    }
-    say(context, &which.open(&store)?, name)
+    say(context, &which.open_stored(&store)?, name)
 }
 
 pub(super) fn list(all: bool, context: &Context) -> Result<()> {

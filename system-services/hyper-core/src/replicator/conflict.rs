@@ -134,11 +134,12 @@ pub(super) fn is_tree(data: &Data) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fuzz::whole_core;
     use super::super::node::Node;
     use super::*;
     use crate::core::{Core, CoreOptions};
     use crate::crypto::KeyPair;
-    use crate::messages::{NoData, NoDataReason, Sync};
+    use crate::messages::{NoData, NoDataReason};
     use crate::replicate::answer::answer;
     use crate::store::Store;
 
@@ -171,25 +172,12 @@ mod tests {
                 writer,
                 now,
             };
-            reader.hear(reader.sync(0));
+            reader.hear(whole_core(BLOCKS, 0));
             let upgrade = reader.asked();
             reader.hear(reader.answer(&upgrade));
-            reader.hear(reader.sync(BLOCKS));
+            reader.hear(whole_core(BLOCKS, BLOCKS));
             assert_eq!(reader.node.replicator.state().length, BLOCKS);
             reader
-        }
-
-        fn sync(&self, acked: u64) -> Message {
-            Message::Sync(Sync {
-                fork: 0,
-                length: BLOCKS,
-                remote_length: acked,
-                can_upgrade: true,
-                uploading: true,
-                downloading: true,
-                has_manifest: true,
-                allow_push: false,
-            })
         }
 
         fn hear(&mut self, message: Message) {

@@ -123,7 +123,7 @@ impl Hostile {
                 }
             }
             1 => self.receive(peer, sync(choices)),
-            2 => self.receive(peer, honest_sync(self.reader.replicator.state().length)),
+            2 => self.receive(peer, whole_core(BLOCKS, self.reader.replicator.state().length)),
             3 => self.receive(peer, range(choices)),
             4 => {
                 let (start, len) = (choices.number(), choices.byte() % 9);
@@ -285,10 +285,11 @@ impl Hostile {
     }
 }
 
-fn honest_sync(acked: u64) -> Message {
+/// The sync of a peer that has a whole core and heard that `acked` of its blocks are known.
+pub(super) fn whole_core(length: u64, acked: u64) -> Message {
     Message::Sync(Sync {
         fork: 0,
-        length: BLOCKS,
+        length,
         remote_length: acked,
         can_upgrade: true,
         uploading: true,

@@ -38,6 +38,9 @@ const OPENING: &str = "/run/hearth-updater/opening-journal";
 /// How often the clock is told to the machine.
 const TICK: Duration = Duration::from_secs(30);
 
+/// Enough for a restart to be shown on every open page: nothing can be told once services end.
+pub const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// What listeners hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -64,6 +67,8 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// The system bus, when there is one.
     pub bus: Option<Connection>,
+    /// Between the announcement of a restart and the restart: [`LAST_WORDS`].
+    pub last_words: Duration,
 }
 
 /// Everything behind the bus interfaces.
@@ -77,6 +82,7 @@ struct Shared {
     config: Config,
     engine: Arc<dyn Engine>,
     bus: Option<Connection>,
+    last_words: Duration,
     facts: BootFacts,
     running: Running,
     boot_id: String,
@@ -102,6 +108,7 @@ impl Service {
             config,
             engine,
             bus,
+            last_words,
         } = parts;
         let facts =
             facts::read(&root).map_err(|e| ServiceError::failed("reading the facts of this boot", e))?;
@@ -120,6 +127,7 @@ impl Service {
             config,
             engine,
             bus,
+            last_words,
             facts,
             journal,
             record: AsyncMutex::new(record),
@@ -390,7 +398,7 @@ impl Service {
             }
             Action::RetryAfter(seconds) => self.shared.jobs.say_after(seconds, Event::RetryDue),
             Action::StartHealthGate(gate) => self.start_health_gate(gate),
-            Action::Reboot => self.restart().await?,
+            Action::Reboot => self.restart_soon(),
             Action::Finish { ok, sentence } => {
                 if ok {
                     tracing::info!("{sentence}");
@@ -438,6 +446,18 @@ impl Service {
                 }
                 // The box runs, and started with what is there.
                 Err(error) => tracing::error!("the boot partition stays as it is: {}", chain(&error)),
+            }
+        });
+    }
+
+    /// Who watches hears of the restart first, and who asked for it has an answer.
+    fn restart_soon(&self) {
+        self.notify(Notice::Changed);
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(this.shared.last_words).await;
+            if let Err(error) = this.restart().await {
+                tracing::error!("{}; switch the box off and on", chain(&error));
             }
         });
     }

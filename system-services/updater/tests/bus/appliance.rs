@@ -164,6 +164,8 @@ pub struct Appliance {
     pub page_well: Arc<AtomicBool>,
     /// What the health gate asks for, from the next start of the service on.
     pub data_free_bytes: u64,
+    /// Between the announcement of a restart and the restart, from the next start of the service on.
+    pub last_words: Duration,
     page: SocketAddr,
     systemd: Arc<Systemd>,
     boots: u32,
@@ -208,6 +210,7 @@ impl Appliance {
             fake: Fake::new(),
             caller: bus.connect().await,
             data_free_bytes: 4096,
+            last_words: Duration::ZERO,
             page: page(Arc::clone(&page_well)),
             page_well,
             systemd,
@@ -288,6 +291,7 @@ impl Appliance {
             config: Config::parse(&text).unwrap(),
             engine: Arc::new(Shared(Arc::clone(&self.fake))),
             bus: Some(self.bus.connect().await),
+            last_words: self.last_words,
         };
         let (service, inbox) = Service::start(parts).unwrap();
         let signals = updater::dbus::serve(&connection, service.clone()).await.unwrap();

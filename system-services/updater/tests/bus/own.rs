@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use boot_state::Slot;
 use ipc::updater::{HistoryEntry, Outcome, Phase, When, WireError};
@@ -65,6 +66,16 @@ async fn an_update_is_installed_started_watched_and_kept() {
     hearth.follow_restarts().await;
     hearth.until_phase(Phase::Good).await;
     assert_eq!(hearth.running, Slot::A);
+}
+
+#[tokio::test]
+async fn a_restart_is_announced_before_systemd_is_asked_for_it() {
+    let mut hearth = Appliance::start().await;
+    hearth.last_words = Duration::from_secs(3600);
+    hearth.boot().await;
+    install(&hearth, now()).await.unwrap();
+    hearth.until_phase(Phase::Trying).await;
+    assert!(!hearth.restart_asked());
 }
 
 #[tokio::test]

@@ -9,15 +9,6 @@ use crate::dht::tests::{guest, testnet, within};
 use crate::dht::{Dht, ServerOptions};
 use crate::swarm::{JoinOptions, Swarm, SwarmConnection, SwarmOptions, Topic};
 
-const SERVER: JoinOptions = JoinOptions {
-    server: true,
-    client: false,
-};
-const CLIENT: JoinOptions = JoinOptions {
-    server: false,
-    client: true,
-};
-
 fn key_pair(number: u8) -> KeyPair {
     KeyPair::from_seed(&[number; 32])
 }
@@ -52,7 +43,7 @@ async fn a_swarm_that_is_closed_while_its_server_starts_leaves_nothing_behind() 
     let nodes = within(10, testnet(4)).await;
     let (swarm, _connections) = swarm(&nodes, 1).await;
     let key = *swarm.public_key();
-    let _topic = swarm.join([7; 32], SERVER).await.unwrap();
+    let _topic = swarm.join([7; 32], JoinOptions::SERVER).await.unwrap();
     within(15, swarm.close()).await;
     assert!(nodes[1].find_peer(&key).next().await.is_none());
     assert!(!is_announced(&nodes[1], [7; 32]).await);
@@ -77,7 +68,7 @@ async fn a_rule_of_the_program_may_ask_the_swarm() {
     };
     let (server, mut connections) = Swarm::start(guest(&nodes).await, options).unwrap();
     itself.set(server.clone()).unwrap();
-    let topic = server.join([7; 32], SERVER).await.unwrap();
+    let topic = server.join([7; 32], JoinOptions::SERVER).await.unwrap();
     within(10, topic.announced()).await;
     let (client, _connections) = swarm(&nodes, 2).await;
     client.join_peer(*server.public_key()).await.unwrap();
@@ -110,12 +101,12 @@ async fn a_topic_that_is_joined_again_at_once_stays_announced() {
     let nodes = within(10, testnet(8)).await;
     let (swarm, _connections) = swarm(&nodes, 1).await;
     for round in 0..5 {
-        let topic = swarm.join([7; 32], SERVER).await.unwrap();
+        let topic = swarm.join([7; 32], JoinOptions::SERVER).await.unwrap();
         within(10, topic.announced()).await;
         // As a server and as a client in turn: what is wanted changes, or only who wants it.
         drop(topic);
         let options = if round % 2 == 0 {
-            SERVER
+            JoinOptions::SERVER
         } else {
             JoinOptions::default()
         };
@@ -137,14 +128,14 @@ async fn a_topic_that_was_joined_at_rest_is_announced_when_the_swarm_goes_on() {
     let nodes = within(10, testnet(4)).await;
     let (first, _connections) = swarm(&nodes, 1).await;
     within(10, first.suspend()).await.unwrap();
-    let topic = first.join([7; 32], SERVER).await.unwrap();
+    let topic = first.join([7; 32], JoinOptions::SERVER).await.unwrap();
     within(5, topic.announced()).await;
     within(5, first.flush()).await.unwrap();
     assert!(!is_announced(&nodes[1], [7; 32]).await);
     first.resume().await.unwrap();
     within(10, first.flush()).await.unwrap();
     let (second, mut connections) = swarm(&nodes, 2).await;
-    let _topic = second.join([7; 32], CLIENT).await.unwrap();
+    let _topic = second.join([7; 32], JoinOptions::CLIENT).await.unwrap();
     assert!(within(10, connections.recv()).await.is_some());
     within(10, second.flush()).await.unwrap();
     assert_eq!(second.peers(), [*first.public_key()]);
