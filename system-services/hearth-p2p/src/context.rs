@@ -7,8 +7,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use hyper_core::corestore::{Corestore, PrimaryKey};
 use hyper_core::crypto::KeyPair;
+use hyper_core::store::LostChanges;
 use hyper_swarm::dht::{BootstrapNode, DhtOptions};
 
+use crate::event::Event;
 use crate::output::Output;
 use crate::secret;
 use crate::stop::Stop;
@@ -71,6 +73,16 @@ impl Context {
             Some(file) => Corestore::open_with(folder, &PrimaryKey::new(*secret::read(file)?))?,
             None => Corestore::open(folder)?,
         };
+        if let Some(LostChanges { offset, at_least }) = store.store().lost_changes()? {
+            let folder = folder.display();
+            self.output.tell(
+                &Event::LostChanges { offset, at_least },
+                format!(
+                    "{folder} is open for reading only: its log is damaged at byte {offset}, and at least {at_least} of its last changes \
+                     are lost. `hearth-p2p core audit --all --clear` goes on without them"
+                ),
+            )?;
+        }
         Ok(store)
     }
 

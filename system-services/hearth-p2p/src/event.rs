@@ -52,6 +52,13 @@ pub enum Event<'a> {
         /// What, in words.
         part: &'a str,
     },
+    /// Changes that the disk had kept are gone, and nothing is changed until they are given up.
+    LostChanges {
+        /// Where the log is damaged, in bytes.
+        offset: u64,
+        /// How many there were, at least.
+        at_least: u64,
+    },
     /// The version of a bee after a change.
     Version {
         /// Blocks of its core.

@@ -257,6 +257,69 @@ fn an_audit_names_damaged_blocks_and_forgets_them_when_told_to() {
 }
 
 #[test]
+fn a_storage_that_lost_changes_is_read_and_not_written_until_they_are_given_up() {
+    let cli = Cli::new();
+    // What is left when the power goes after three appends, and the disk then loses the second.
+    let cut_off = tempfile::tempdir().unwrap();
+    let pair = hyper_core::crypto::KeyPair::from_seed(&[1; 32]);
+    let store = hyper_core::corestore::Corestore::open(cut_off.path()).unwrap();
+    let core = store
+        .store()
+        .core(hyper_core::core::CoreOptions::from_key_pair(pair))
+        .unwrap();
+    let log = cut_off.path().join("cores/log");
+    let ends = ["one", "two", "three"].map(|block| {
+        core.append(&[block]).unwrap();
+        std::fs::metadata(&log).unwrap().len()
+    });
+    copy(cut_off.path(), &cli.storage());
+    let damaged = cli.storage().join("cores/log");
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    bytes[ends[1] as usize - 1] ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+
+    let key = hyper_core::key::to_z32(core.key());
+    let read = cli.run_with(&["core", "cat", &key], b"");
+    assert!(read.status.success() && read.stdout == b"one", "{read:?}");
+    let said = String::from_utf8(read.stderr).unwrap();
+    assert!(
+        said.contains("open for reading only") && said.contains("core audit --all --clear"),
+        "{said}"
+    );
+    let (code, said) = cli.fails(&["core", "append", &key, "other"]);
+    let place = format!("damaged at byte {}", ends[0]);
+    assert!(
+        code == 5 && said.contains("takes no changes") && said.contains(&place),
+        "{said}"
+    );
+    let audit = |clear: &[&str]| {
+        let ended = cli.run_with(&[&["core", "audit", "--all"], clear].concat(), b"");
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, said) = audit(&[]);
+    assert!(
+        code == Some(5) && said.contains("at least 1 of its last changes"),
+        "{said}"
+    );
+    assert_eq!(audit(&["--clear"]).0, Some(5));
+    assert_eq!(audit(&[]).0, Some(0));
+    cli.ok(&["core", "append", &key, "other"], b"");
+}
+
+/// Copies a folder with what is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
 fn a_bee_is_written_read_and_remembers() {
     let cli = Cli::new();
     let put = cli.json(&["bee", "put", "phones", "alice", "1"], b"");

@@ -32,6 +32,7 @@ pub use checked_file::CheckedFile;
 pub(crate) use cores::CoreRecord;
 pub use error::{DamagedPart, StoreError};
 pub use head::Head;
+pub use log::LostChanges;
 pub use medium::{Medium, MediumFile};
 pub use snapshot::Snapshot;
 pub(crate) use write::Writer;
@@ -137,6 +138,18 @@ impl Store {
     /// Whether a change may wait for the disk, milliseconds or more: not to be made where others wait.
     pub fn waits_for_disk(&self) -> bool {
         self.0.durability() == Durability::PowerCut
+    }
+
+    /// Changes that were durable and are gone: found when the store was opened, by what follows them in its log. What was before them can
+    /// be read. Until [`Store::give_up_lost_changes`] nothing can be changed: a core of ours could be signed anew where its peers
+    /// have other blocks already.
+    pub fn lost_changes(&self) -> Result<Option<LostChanges>, StoreError> {
+        self.0.lost_changes()
+    }
+
+    /// Goes on without [`Store::lost_changes`], for good.
+    pub fn give_up_lost_changes(&self) -> Result<(), StoreError> {
+        self.0.give_up_lost_changes()
     }
 
     fn begin_read(&self) -> Arc<View> {

@@ -27,27 +27,39 @@ pub(super) struct Options {
     /// All cores of the storage, those of bees and drives too.
     #[arg(long, conflicts_with = "cores")]
     all: bool,
-    /// Forget the damaged blocks, so that `core download` or `drive download` fetches them again.
+    /// Forget the damaged blocks, so that `core download` or `drive download` fetches them again. With `--all` also go on
+    /// without changes that the disk has lost: fetch the cores of this storage from their peers before you append to them.
     #[arg(long)]
     clear: bool,
 }
 
 pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
     let store = context.open()?;
-    let mut damaged = 0;
+    let mut damaged = lost_changes(&options, &store)?;
     for session in sessions(&options, &store)? {
         damaged += audit(&session, &store, options.clear, context).await?;
     }
     if damaged > 0 {
         let next = match options.clear {
-            true => "damaged blocks are forgotten: `hearth-p2p core download KEY` fetches them from peers",
+            true => "what is damaged is forgotten: `hearth-p2p core download KEY` fetches it from peers",
             false => {
-                "with `--clear` damaged blocks are forgotten, so that `core download` can fetch them from peers"
+                "with `--all --clear` what is damaged is forgotten, so that `core download` can fetch it from peers"
             }
         };
         return Err(Refusal::Damaged(format!("{damaged} damaged; {next}")).into());
     }
     Ok(())
+}
+
+/// Whether changes are lost, which was said when the storage was opened: as a number of damages.
+fn lost_changes(options: &Options, store: &Corestore) -> Result<u64> {
+    if store.store().lost_changes()?.is_none() {
+        return Ok(0);
+    }
+    if options.clear && options.all {
+        store.store().give_up_lost_changes()?;
+    }
+    Ok(1)
 }
 
 fn sessions(options: &Options, store: &Corestore) -> Result<Vec<Session>> {

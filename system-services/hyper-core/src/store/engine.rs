@@ -21,7 +21,7 @@ use super::change::{Change, Finished};
 use super::chunk::{Extent, Place};
 use super::error::failed;
 use super::index::Index;
-use super::log::{HEADER_BYTES, Log};
+use super::log::{HEADER_BYTES, Log, LostChanges};
 use super::medium::{Medium, MediumFile};
 use super::reclaim::{Epoch, Reclaim};
 use super::segments::Segments;
@@ -78,6 +78,8 @@ pub(super) struct Engine {
 /// What the one who writes has.
 struct Writing {
     log: Log,
+    /// What the log had when the store was opened and cannot give. Nothing is written behind it.
+    lost: Option<LostChanges>,
     /// Where the next block goes.
     tail: Place,
     /// Changes since the store was opened.
@@ -124,13 +126,16 @@ impl Engine {
         let file = medium.open(LOG_FILE).map_err(failed(step))?;
         let log_file: Arc<dyn MediumFile> = file.ok_or(StoreError::NoLog)?.into();
         let reclaim = Reclaim::load(&view).map_err(failed(step))?;
+        let flushes = options.durability == Durability::PowerCut;
+        let log = Log::new(Arc::clone(&log_file), generation, random()?, flushes);
         let engine = Self {
             index: database,
             frozen,
             segments: Arc::new(Segments::new(medium, options.block_file_bytes)),
             options,
             writing: Mutex::new(Writing {
-                log: Log::new(Arc::clone(&log_file), generation, random()?),
+                log,
+                lost: None,
                 tail: Place { segment, offset },
                 changes: 0,
                 touched: BTreeSet::new(),
@@ -213,6 +218,9 @@ impl Engine {
 
     /// Writes a change to the log and into the index, and says its number.
     fn write(&self, writing: &mut Writing, txn: WriteTransaction, change: Change) -> Result<u64, StoreError> {
+        if let Some(lost) = writing.lost {
+            return Err(StoreError::LostChanges(lost));
+        }
         let finished = change.finish(HEADER_BYTES).map_err(failed("store blocks"))?;
         let Finished { mut record, .. } = finished;
         let flushed = self.flushed.records_of(&writing.log);
@@ -244,6 +252,20 @@ impl Engine {
             self.checkpoint(writing)?;
         }
         Ok(writing.changes)
+    }
+
+    pub(super) fn lost_changes(&self) -> Result<Option<LostChanges>, StoreError> {
+        Ok(self.writing()?.lost)
+    }
+
+    /// Takes changes again: the log starts over, and what it could not give is gone for good.
+    pub(super) fn give_up_lost_changes(&self) -> Result<(), StoreError> {
+        let mut writing = self.writing()?;
+        if writing.lost.is_some() {
+            self.checkpoint(&mut writing)?;
+            writing.lost = None;
+        }
+        Ok(())
     }
 
     pub(super) fn durability(&self) -> Durability {

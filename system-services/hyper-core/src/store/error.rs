@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::FORMAT;
 use super::checked_file::DamagedPage;
 use super::chunk::CHUNK_BLOCKS;
+use super::log::LostChanges;
 use crate::flat_tree::Position;
 
 /// A store that cannot be used.
@@ -45,6 +46,12 @@ pub enum StoreError {
         "the core store's index does not say what its log continues: restore the whole folder from a backup"
     )]
     NoState,
+    /// Changes that were durable are gone. What was before them can be read; a change in their place might contradict what peers were
+    /// given.
+    #[error(
+        "the core store takes no changes: its log is damaged at byte {}, and its disk has lost at least {} changes that it had said it kept. What was before them can be read; restore the whole folder from a backup, or go on without them (`Store::give_up_lost_changes`)", .0.offset, .0.at_least
+    )]
+    LostChanges(LostChanges),
     /// A record that is whole, but has steps that are unknown.
     #[error(
         "the record at byte {offset} of the core store's log has unknown steps: update the program that opens it"

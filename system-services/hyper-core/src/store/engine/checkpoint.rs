@@ -110,17 +110,30 @@ impl Engine {
             self.show(&mut waiting);
         }
         writing.reclaim.run(&self.segments);
+        writing.lost = writing.log.lost().map_err(failed(step))?;
+        if let Some(lost) = writing.lost {
+            tracing::warn!("{}", StoreError::LostChanges(lost));
+        }
         Ok(())
+    }
+
+    /// A store that is closed needs no log when it is opened again.
+    fn close(&self, writing: &mut Writing) -> Result<(), StoreError> {
+        if writing.lost.is_some() {
+            return Ok(());
+        }
+        if writing.log.position() > 0 {
+            self.checkpoint(writing)?;
+        }
+        writing.log.mark_empty().map_err(failed("mark its log as empty"))
     }
 }
 
 impl Drop for Engine {
-    /// A store that is closed needs no log when it is opened again.
     fn drop(&mut self) {
         let frozen = Arc::clone(&self.frozen);
         if let Ok(mut writing) = self.writing()
-            && writing.log.position() > 0
-            && let Err(error) = self.checkpoint(&mut writing)
+            && let Err(error) = self.close(&mut writing)
         {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
