@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
-
 use hyper_core::core::CoreOptions;
 use hyper_core::corestore::{Corestore, CorestoreError, PrimaryKey};
 use hyper_core::crypto::KeyPair;
@@ -129,8 +127,6 @@ fn cores_that_are_not_open_cost_nothing() {
     }
     assert_eq!(store.list().unwrap().len(), 300);
     assert_eq!(store.open_cores(), 0);
-    let began = Instant::now();
     let _one = store.get_by_name("150").unwrap();
-    assert!(began.elapsed() < Duration::from_millis(500));
     assert_eq!(store.open_cores(), 1);
 }
