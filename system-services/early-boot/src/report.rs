@@ -54,6 +54,14 @@ impl Report {
         self.lines(Level::Error, text);
     }
 
+    /// Waits until the console has shown every line: what is still on its way is lost when the power goes.
+    #[cfg(feature = "test-hooks")]
+    pub fn drain(&self) {
+        if let Some(console) = &self.console {
+            let _ = rustix::termios::tcdrain(console);
+        }
+    }
+
     fn lines(&self, level: Level, text: &str) {
         for line in text.lines() {
             self.line(level, line);

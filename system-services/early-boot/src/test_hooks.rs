@@ -81,5 +81,6 @@ fn stop(report: &Report, line: &CommandLine) -> Result<(), Failure> {
         "test stop: slot={slot} healed={} data=not-mounted",
         u8::from(line.healed)
     ));
+    report.drain();
     Err(Failure::of(&reboot::power_off()))
 }
