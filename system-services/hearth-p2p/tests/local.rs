@@ -301,7 +301,10 @@ fn a_storage_that_lost_changes_is_read_and_not_written_until_they_are_given_up()
         code == Some(5) && said.contains("at least 1 of its last changes"),
         "{said}"
     );
-    assert_eq!(audit(&["--clear"]).0, Some(5));
+    let (code, said) = cli.fails(&["core", "audit", &key, "--clear"]);
+    assert!(code == 5 && said.contains("core audit --all --clear"), "{said}");
+    let (code, said) = audit(&["--clear"]);
+    assert!(code == Some(5) && said.contains("download KEY --live"), "{said}");
     assert_eq!(audit(&[]).0, Some(0));
     cli.ok(&["core", "append", &key, "other"], b"");
 }

@@ -20,6 +20,8 @@ const SECTOR: usize = 512;
 type Seen = (Info, Vec<u8>, Vec<Option<Vec<u8>>>, Option<Vec<u8>>, usize);
 
 fn see(store: &Store) -> Vec<Seen> {
+    // No power cut is taken for a disk that lost what it had flushed.
+    assert_eq!(store.lost_changes().unwrap(), None);
     (0..store.cores().unwrap())
         .map(|number| {
             let core = store.core_by_number(number).unwrap();

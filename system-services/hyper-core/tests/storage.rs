@@ -29,6 +29,13 @@ fn blocks(seed: u8, count: usize, bytes: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
+fn with(durability: Durability) -> StoreOptions {
+    StoreOptions {
+        durability,
+        ..StoreOptions::default()
+    }
+}
+
 /// A store with a core of so many blocks of 1000 bytes, cut off from its power before it was closed.
 fn cut_off_with(count: usize) -> Disk {
     let disk = Disk::default();
@@ -195,10 +202,7 @@ fn nobody_sees_what_a_power_cut_could_still_take_back() {
 #[test]
 fn without_a_flush_for_each_change_there_is_none_but_at_checkpoints() {
     let disk = Disk::default();
-    let options = StoreOptions {
-        durability: Durability::ProcessCrash,
-        ..StoreOptions::default()
-    };
+    let options = with(Durability::ProcessCrash);
     let store = disk.open_with(options).unwrap();
     let core = core(&store, 0);
     let before = disk.state().flushes;
@@ -462,11 +466,7 @@ fn a_rotten_page_of_the_index_is_named_and_the_rest_is_whole() {
 /// in the log the last one begins.
 fn twelve_appends(durability: Durability) -> (Image, usize) {
     let disk = Disk::default();
-    let options = StoreOptions {
-        durability,
-        ..StoreOptions::default()
-    };
-    let store = disk.open_with(options).unwrap();
+    let store = disk.open_with(with(durability)).unwrap();
     let core = core(&store, 1);
     let log_bytes = || disk.state().image.file("log").unwrap().len();
     let mut last = 0;
@@ -537,11 +537,7 @@ fn changes_that_a_disk_lost_are_missed_and_not_written_over_unasked() {
 fn what_was_not_flushed_is_not_missed() {
     // Not even where the block files are flushed meanwhile, so that a checkpoint finds little left.
     let disk = Disk::default();
-    let options = StoreOptions {
-        durability: Durability::ProcessCrash,
-        ..StoreOptions::default()
-    };
-    let store = disk.open_with(options).unwrap();
+    let store = disk.open_with(with(Durability::ProcessCrash)).unwrap();
     let large = core(&store, 2);
     for block in blocks(2, 10, 1 << 20) {
         large.append(&[block]).unwrap();

@@ -28,38 +28,44 @@ pub(super) struct Options {
     #[arg(long, conflicts_with = "cores")]
     all: bool,
     /// Forget the damaged blocks, so that `core download` or `drive download` fetches them again. With `--all` also go on
-    /// without changes that the disk has lost: fetch the cores of this storage from their peers before you append to them.
+    /// without changes that the disk has lost: before you append to a core that peers have, fetch what they have of it
+    /// (`core download KEY --live`).
     #[arg(long)]
     clear: bool,
 }
 
 pub(super) async fn run(options: Options, context: &Context) -> Result<()> {
     let store = context.open()?;
-    let mut damaged = lost_changes(&options, &store)?;
+    let lost = store.store().lost_changes()?.is_some();
+    if lost && options.clear && !options.all {
+        let why = "the storage takes no changes until those that are lost are given up: `hearth-p2p core audit --all --clear`";
+        return Err(Refusal::Damaged(why.into()).into());
+    }
+    if lost && options.clear {
+        store.store().give_up_lost_changes()?;
+    }
+    let mut damaged = u64::from(lost);
     for session in sessions(&options, &store)? {
         damaged += audit(&session, &store, options.clear, context).await?;
     }
     if damaged > 0 {
-        let next = match options.clear {
-            true => "what is damaged is forgotten: `hearth-p2p core download KEY` fetches it from peers",
-            false => {
+        let next = match (options.clear, lost) {
+            (true, true) => {
+                "what is damaged is forgotten: `hearth-p2p core download KEY --live` fetches what peers have, do so before you append"
+            }
+            (true, false) => {
+                "damaged blocks are forgotten: `hearth-p2p core download KEY` fetches them from peers"
+            }
+            (false, true) => {
                 "with `--all --clear` what is damaged is forgotten, so that `core download` can fetch it from peers"
+            }
+            (false, false) => {
+                "with `--clear` damaged blocks are forgotten, so that `core download` can fetch them from peers"
             }
         };
         return Err(Refusal::Damaged(format!("{damaged} damaged; {next}")).into());
     }
     Ok(())
-}
-
-/// Whether changes are lost, which was said when the storage was opened: as a number of damages.
-fn lost_changes(options: &Options, store: &Corestore) -> Result<u64> {
-    if store.store().lost_changes()?.is_none() {
-        return Ok(0);
-    }
-    if options.clear && options.all {
-        store.store().give_up_lost_changes()?;
-    }
-    Ok(1)
 }
 
 fn sessions(options: &Options, store: &Corestore) -> Result<Vec<Session>> {

@@ -47,9 +47,9 @@ pub enum StoreError {
     )]
     NoState,
     /// Changes that were durable are gone. What was before them can be read; a change in their place might contradict what peers were
-    /// given.
+    /// given. [`super::Store::give_up_lost_changes`] goes on without them.
     #[error(
-        "the core store takes no changes: its log is damaged at byte {}, and its disk has lost at least {} changes that it had said it kept. What was before them can be read; restore the whole folder from a backup, or go on without them (`Store::give_up_lost_changes`)", .0.offset, .0.at_least
+        "the core store takes no changes: its log is damaged at byte {}, and its disk has lost at least {} changes that it had said it kept. What was before them can be read; restore the whole folder from a backup, or go on without them", .0.offset, .0.at_least
     )]
     LostChanges(LostChanges),
     /// A record that is whole, but has steps that are unknown.
